@@ -1,0 +1,115 @@
+"""An array's shape and chunk shape -> chunk indices, and the boxes of cells they cover. Integers only."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """The cells ``start[i] <= x[i] < stop[i]`` of an array."""
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The box as a NumPy index."""
+        return tuple(map(slice, self.start, self.stop))
+
+
+class ChunkProjection(NamedTuple):
+    """Where one chunk and a box meet.
+
+    ``chunk_slices`` is the shared part seen from the chunk, ``out_slices`` the same part seen from the
+    box; ``whole`` says that the chunk lies in the box entirely, padding beyond the array's edge aside.
+    """
+
+    index: tuple[int, ...]
+    chunk_slices: tuple[slice, ...]
+    out_slices: tuple[slice, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RegularGrid:
+    """Chunks of one shape, laid from the origin; those at the far edges hang over it.
+
+    Parameters
+    ----------
+    shape
+        The array's shape; a length may be 0.
+    chunk_shape
+        The shape of every chunk; each length is at least 1.
+
+    Examples
+    --------
+    >>> grid = RegularGrid((5, 4), (2, 4))
+    >>> grid.counts, grid.box((2, 0))
+    ((3, 1), Box(start=(4, 0), stop=(5, 4)))
+    """
+
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of chunks along each axis; 0 where the array has no cells."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk_shape, strict=True))
+
+    @property
+    def chunk_count(self) -> int:
+        """Number of chunks of the whole array."""
+        return math.prod(self.counts)
+
+    def box(self, index: tuple[int, ...]) -> Box:
+        """Cells of the chunk at ``index`` that lie inside the array."""
+        start = tuple(i * c for i, c in zip(index, self.chunk_shape, strict=True))
+        stop = tuple(min(a + c, n) for a, c, n in zip(start, self.chunk_shape, self.shape, strict=True))
+        return Box(start, stop)
+
+    def single(self, box: Box) -> tuple[int, ...] | None:
+        """The index of the chunk whose cells inside the array are exactly ``box``, if there is one."""
+        index = []
+        for a, b, c, n in zip(box.start, box.stop, self.chunk_shape, self.shape, strict=True):
+            i, offset = divmod(a, c)
+            if offset or b <= a or (b != a + c and (b != n or b > a + c)):
+                return None
+            index.append(i)
+        return tuple(index)
+
+    def project(self, box: Box) -> Iterator[ChunkProjection]:
+        """The chunks that ``box`` touches, in C order, with the part of each.
+
+        >>> [p.index for p in RegularGrid((5,), (2,)).project(Box((1,), (4,)))]
+        [(0,), (1,)]
+        """
+        axes = [
+            _project_axis(a, b, c, n)
+            for a, b, c, n in zip(box.start, box.stop, self.chunk_shape, self.shape, strict=True)
+        ]
+        for parts in itertools.product(*axes):
+            if parts:
+                index, chunk_slices, out_slices, whole = zip(*parts, strict=True)
+                yield ChunkProjection(index, chunk_slices, out_slices, all(whole))
+            else:
+                yield ChunkProjection((), (), (), True)
+
+
+def _project_axis(start: int, stop: int, length: int, size: int) -> list[tuple[int, slice, slice, bool]]:
+    """Chunk number, slice in the chunk, slice in the box and wholeness, for each chunk along one axis."""
+    parts = []
+    for i in range(start // length, -(-stop // length) if stop > start else start // length):
+        first = i * length
+        low, high = max(first, start), min(first + length, stop)
+        whole = low == first and high == min(first + length, size)
+        parts.append((i, slice(low - first, high - first), slice(low - start, high - start), whole))
+    return parts

@@ -1,0 +1,1 @@
+"""Stored arrays <-> dask arrays. The only folder that touches Dask's graph classes."""

@@ -1,0 +1,166 @@
+"""An array's handle and the blocks wanted -> a dask array; each block is read by one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.base import get_scheduler
+from dask.local import get_sync
+from dask.system import CPU_COUNT
+from dask.threaded import get as get_threaded
+
+from daskzarr.block_grid import BlockGrid, RegularCuts, grow_blocks
+from daskzarr.chunk_grid import Box
+from daskzarr.chunk_io import Array, ArrayHandle, read_box, read_box_into
+from daskzarr.graph.dask_names import (
+    Blockwise,
+    BlockwiseDep,
+    DataNode,
+    HighLevelGraph,
+    Task,
+    TaskRef,
+    blockwise_token,
+)
+from daskzarr.graph.indexing import split_index
+
+_TINY_CHUNK = 8 * 2**10
+_PIECES_PER_WORKER = 8
+
+
+class BlockBoxes(BlockwiseDep):  # type: ignore[misc]
+    """Gives the task of each block its box, worked out from a state that does not grow with the array."""
+
+    produces_tasks = False
+
+    def __init__(self, blocks: BlockGrid) -> None:
+        self.blocks = blocks
+        self.numblocks = blocks.numblocks
+
+    def __getitem__(self, index: tuple[int, ...]) -> Any:
+        return DataNode(None, self.blocks.box(index))  # a node is what Dask does not look into for keys
+
+    def __dask_tokenize__(self) -> Any:
+        return "daskzarr.BlockBoxes", repr(self.blocks)
+
+
+def read_block(handle: ArrayHandle, box: Box, dropped: tuple[int, ...] = ()) -> Array:
+    """The task of one block: its cells, without the axes an integer index took away."""
+    block = read_box(handle, box)
+    return block if not dropped else np.squeeze(block, dropped)
+
+
+def read_layer(name: str, handle: ArrayHandle, blocks: BlockGrid) -> Blockwise:
+    """All blocks as one layer, the same size whatever their number."""
+    axes = tuple(f"axis{i}" for i in blocks.kept)
+    constants = (blocks.dropped,) if blocks.dropped else ()
+    task = Task(
+        name,
+        read_block,
+        TaskRef(blockwise_token(0)),
+        TaskRef(blockwise_token(1)),
+        *constants,
+        _data_producer=True,
+    )
+    return Blockwise(name, axes, task, [(handle, None), (BlockBoxes(blocks), axes)], numblocks={})
+
+
+def read_array(handle: ArrayHandle, blocks: BlockGrid, name: str) -> da.Array:
+    """The dask array of a stored array's blocks."""
+    if da.array_expr_enabled():
+        from daskzarr.graph.expression import read_expression
+
+        return read_expression(handle, blocks, name)
+    layer = read_layer(name, handle, blocks)
+    meta = np.empty((0,) * len(blocks.kept), handle.dtype)
+    array = ZarrArray(HighLevelGraph({name: layer}, {name: set()}), name, blocks.chunks, meta=meta)
+    # Dask notes the chunks of every block in the layer, to draw it; they would travel with the graph.
+    layer.collection_annotations.pop("chunks", None)
+    array._read = (handle, blocks, name)
+    return array
+
+
+class ZarrArray(da.Array):  # type: ignore[misc]
+    """A dask array that is read from a store and nothing else yet.
+
+    Basic indexing makes another such array that reads less, and ``compute`` on threads decodes straight into the result.
+    Everything else is Dask's: the result of any operation is a plain ``dask.array.Array``.
+    """
+
+    __slots__ = ()
+    _read: tuple[ArrayHandle, BlockGrid, str] | None = None
+
+    def _source(self) -> tuple[ArrayHandle, BlockGrid, str] | None:
+        """What this array reads; None once Dask changed it in place (``x[0] = 1``, ``out=``)."""
+        return self._read if self._read is not None and self._read[2] == self.name else None
+
+    def __getitem__(self, index: Any) -> da.Array:
+        source = self._source()
+        split = None if source is None else split_index(index, self.shape)
+        if source is None or split is None:
+            return super().__getitem__(index)
+        handle, blocks, name = source
+        narrowed, rest = split
+        if all(part == slice(0, n) for part, n in zip(narrowed, self.shape, strict=True)):
+            array: da.Array = self
+        else:
+            token = dask.base.tokenize(name, repr(narrowed))
+            array = read_array(handle, blocks.narrow(narrowed), f"daskzarr-read-{token}")
+        return array if rest is None else da.Array.__getitem__(array, rest)
+
+    def compute(self, **kwargs: Any) -> Any:
+        """The cells as a NumPy array; see ``dask.array.Array.compute`` for the parameters."""
+        source = self._source()
+        run = get_scheduler(scheduler=kwargs.get("scheduler"), collections=[self])
+        if source is None or run not in (get_threaded, get_sync):
+            return super().compute(**kwargs)
+        options = {k: v for k, v in kwargs.items() if k not in ("scheduler", "optimize_graph", "traverse")}
+        return read_whole(source[0], source[1], run, options)
+
+
+def read_whole(handle: ArrayHandle, blocks: BlockGrid, run: Callable[..., Any], options: dict[str, Any]) -> Array:
+    """All cells of the blocks at once: tasks decode into their parts of one result, so nothing is put together later."""
+    region = blocks.region
+    out = np.empty(region.shape, handle.dtype)
+    workers = options.get("num_workers") or dask.config.get("num_workers", None) or CPU_COUNT
+    name = f"daskzarr-read-{dask.base.tokenize(handle, repr(region))}"
+    tasks = {}
+    for i, box in enumerate(_pieces(handle, region, workers)):
+        part = tuple(slice(a - o, b - o) for a, b, o in zip(box.start, box.stop, region.start, strict=True))
+        tasks[name, i] = Task((name, i), _read_part, handle, box, out[part])
+    run(tasks, list(tasks), **options)
+    return out.reshape([out.shape[i] for i in blocks.kept]) if blocks.dropped else out
+
+
+def _read_part(handle: ArrayHandle, box: Box, out: Array) -> None:
+    """The task of one part of a result."""
+    read_box_into(handle, box, out)
+
+
+def _pieces(handle: ArrayHandle, region: Box, workers: int) -> Iterator[Box]:
+    """The region in runs of whole stored chunks: several a worker, so that all are done at about the same time."""
+    grid = handle.metadata.chunk_grid
+    itemsize = handle.dtype.itemsize
+    total = int(np.prod(region.shape, dtype=object)) * itemsize
+    chunk_bytes = int(np.prod(grid.chunk_shape, dtype=object)) * itemsize
+    # Between two system calls of a tiny chunk one thread holds the interpreter: a second one only takes turns.
+    limit = total if chunk_bytes <= _TINY_CHUNK else max(total // (_PIECES_PER_WORKER * workers), 1)
+    shape = grow_blocks(region.shape, grid.chunk_shape, limit // itemsize, trailing_first=True)
+    cuts = tuple(RegularCuts(a, b, n) for a, b, n in zip(region.start, region.stop, shape, strict=True))
+    blocks = BlockGrid(cuts)
+    for index in np.ndindex(*blocks.numblocks):
+        yield blocks.box(index)
+
+
+def sources(array: da.Array) -> Iterator[tuple[ArrayHandle, Box]]:
+    """Every stored array that the graph of ``array`` reads, with the region it reads of it."""
+    graph = array.__dask_graph__()
+    for layer in getattr(graph, "layers", {}).values():
+        if isinstance(layer, Blockwise):
+            handles = [arg for arg, index in layer.indices if index is None and isinstance(arg, ArrayHandle)]
+            regions = [dep.blocks.region for dep in layer.io_deps.values() if isinstance(dep, BlockBoxes)]
+            yield from ((handle, region) for handle in handles for region in regions)
+

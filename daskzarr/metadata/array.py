@@ -1,0 +1,122 @@
+"""The one model of an array's metadata, that of Zarr v3, whatever format the documents are in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from daskzarr.chunk_grid import RegularGrid
+from daskzarr.chunk_key import ChunkKeyEncoding
+from daskzarr.errors import MetadataError
+from daskzarr.metadata.data_type import DataType, fill_scalar
+from daskzarr.metadata.named_config import NamedConfig
+
+ZarrFormat = Literal[2, 3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayMetadata:
+    """What the documents of an array say, in the terms of Zarr v3.
+
+    ``fill_value`` keeps its JSON spelling: a decoded NaN equals nothing, and its payload matters. None is
+    the undefined fill value of v2. ``extra_fields`` are members this version does not know but must keep.
+    """
+
+    shape: tuple[int, ...]
+    data_type: DataType
+    chunk_grid: RegularGrid
+    chunk_key_encoding: ChunkKeyEncoding
+    codecs: tuple[NamedConfig, ...]
+    fill_value: Any = field(hash=False)
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    dimension_names: tuple[str | None, ...] | None = None
+    extra_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    zarr_format: ZarrFormat = 3
+
+    def __post_init__(self) -> None:
+        if len(self.chunk_grid.chunk_shape) != len(self.shape):
+            raise MetadataError(
+                f"the chunk shape {self.chunk_grid.chunk_shape} and the shape {self.shape} differ in length",
+                field="chunk_grid",
+            )
+        if self.dimension_names is not None and len(self.dimension_names) != len(self.shape):
+            raise MetadataError(
+                f"{len(self.dimension_names)} dimension names for {len(self.shape)} dimensions", field="dimension_names"
+            )
+        self.fill_scalar  # noqa: B018  a fill value that does not fit the type is refused here
+
+    @property
+    def fill_scalar(self) -> np.generic:
+        """The fill value as a NumPy scalar."""
+        return fill_scalar(self.data_type, self.fill_value)
+
+    def compact(self) -> str:
+        """What reading and writing chunks needs, in a few hundred characters: this travels in every task."""
+        return json.dumps(
+            [
+                self.shape,
+                self.data_type.name,
+                self.chunk_grid.chunk_shape,
+                self.chunk_key_encoding.name,
+                self.chunk_key_encoding.separator,
+                [[codec.name, codec.configuration, codec.must_understand] for codec in self.codecs],
+                self.fill_value,
+                self.zarr_format,
+            ],
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_compact(cls, text: str) -> ArrayMetadata:
+        """The inverse of :meth:`compact`; attributes, names and extra fields are not in it."""
+        shape, data_type, chunk_shape, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
+        return cls(
+            shape=tuple(shape),
+            data_type=DataType.named(data_type),
+            chunk_grid=RegularGrid(tuple(shape), tuple(chunk_shape)),
+            chunk_key_encoding=ChunkKeyEncoding(key_name, separator),
+            codecs=tuple(NamedConfig(*codec) for codec in codecs),
+            fill_value=fill_value,
+            zarr_format=zarr_format,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMetadata:
+    """What the documents of a group say."""
+
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    extra_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    zarr_format: ZarrFormat = 3
+
+
+def strip_for_reading(metadata: ArrayMetadata) -> ArrayMetadata:
+    """The same array without what no chunk needs."""
+    return replace(metadata, attributes={}, dimension_names=None, extra_fields={})
+
+
+def read_lengths(value: Any, place: str, *, least: int) -> tuple[int, ...]:
+    """A JSON list of lengths, each at least ``least``."""
+    if not isinstance(value, list) or not all(type(n) is int and n >= least for n in value):
+        raise MetadataError(f"{value!r} is no list of integers of at least {least}", field=place)
+    if any(n >= 2**63 for n in value):
+        raise MetadataError(f"{value!r} holds a length beyond 2^63 - 1", field=place)
+    return tuple(value)
+
+
+def read_dimension_names(value: Any, place: str) -> tuple[str | None, ...]:
+    """A JSON list of names and nulls."""
+    if not isinstance(value, list) or not all(name is None or isinstance(name, str) for name in value):
+        raise MetadataError(f"{value!r} is no list of names", field=place)
+    return tuple(value)
+
+
+def read_attributes(value: Any) -> dict[str, Any]:
+    """A JSON object of attributes."""
+    if not isinstance(value, dict):
+        raise MetadataError(f"the attributes are a {type(value).__name__}, not an object", field="attributes")
+    return value

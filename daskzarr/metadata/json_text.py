@@ -1,0 +1,61 @@
+"""JSON text of a document <-> Python values: strict writing, lenient reading."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from daskzarr.errors import MetadataError
+
+
+def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, Any]:
+    """A JSON object from a stored document; the bare tokens NaN and Infinity are read too (FORMATS 1)."""
+    try:
+        value = json.loads(bytes(text))
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(f"{name} is no JSON: {error}", field=name) from None
+    if not isinstance(value, dict):
+        raise MetadataError(f"{name} holds a {type(value).__name__} where a JSON object has to be", field=name)
+    return value
+
+
+def format_object(document: Mapping[str, Any]) -> bytes:
+    """A document as UTF-8 JSON. Values that JSON cannot hold are refused by name, never bent."""
+    try:
+        return json.dumps(document, indent=2, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise MetadataError(f"the document cannot be written as JSON: {error}") from None
+
+
+def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as JSON values: NumPy scalars and arrays become numbers and lists.
+
+    >>> import numpy as np
+    >>> json_attributes({"a": np.int64(1), "b": np.arange(2.0)})
+    {'a': 1, 'b': [0.0, 1.0]}
+    """
+    return {str(name): _json_value(value, str(name)) for name, value in attributes.items()}
+
+
+def _json_value(value: Any, name: str) -> Any:
+    """One attribute, or what lies in it."""
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        value = value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MetadataError(
+            f"attribute {name!r} holds {value}, which JSON has no token for; write it as the string {str(value)!r}",
+            field="attributes",
+        )
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(inner, f"{name}.{key}") for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(inner, f"{name}[{i}]") for i, inner in enumerate(value)]
+    raise MetadataError(
+        f"attribute {name!r} is a {type(value).__name__}, which JSON cannot hold; "
+        "use text, numbers, booleans, None, lists or dicts",
+        field="attributes",
+    )

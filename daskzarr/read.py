@@ -1,0 +1,191 @@
+"""The verb from_zarr: the place of a stored array -> a dask array that reads it lazily."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dask
+import dask.array as da
+from dask.array.core import PerformanceWarning, normalize_chunks
+from dask.utils import parse_bytes
+
+from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grow_blocks
+from daskzarr.chunk_io import ArrayHandle, Missing
+from daskzarr.errors import MetadataError, NodeNotFoundError
+from daskzarr.graph.read import read_array
+from daskzarr.graph.generation import generation_of
+from daskzarr.hierarchy import StoredArray, read_node
+from daskzarr.metadata import ZarrFormat
+from daskzarr.store import locate
+
+_MANY_BLOCKS = 5_000
+_TINY_BLOCK = 2**20
+_PARALLEL_BLOCKS = 32
+_LEAST_SPLIT = 8 * 2**20
+
+
+def from_zarr(
+    url: Any,
+    component: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    chunks: Any = None,
+    name: str | None = None,
+    inline_array: bool = True,
+    *,
+    missing: Missing = "fill",
+    zarr_format: ZarrFormat | None = None,
+    zarr_version: ZarrFormat | None = None,
+    path: str | None = None,
+) -> da.Array:
+    """Open a stored array as a dask array. One document is read; chunks are, when something is computed.
+
+    A drop-in for ``dask.array.from_zarr``.
+
+    Parameters
+    ----------
+    url
+        Path, URL (chained ones too), ``os.PathLike``, mapping, store, opened array, or array of zarr-python.
+    component, path
+        Path of the array below ``url``. Default: ``url`` is the array.
+    storage_options
+        For fsspec, with a URL.
+    chunks
+        How the dask array is cut. Default None: one block a stored chunk. ``"auto"``: blocks of many whole stored chunks,
+        near but not above Dask's ``array.chunk-size``, and smaller where there would be fewer than 32 of them, so
+        that all workers have something to do; each is read by one task. Any other value is as for
+        ``dask.array.from_array``, in cells; ``"auto"`` may stand for single axes too. A block that cuts stored
+        chunks is read right, but its chunks are decoded for each block that needs them.
+    name
+        Key name of the array. Default: made from where and what is read, so that equal reads are equal.
+    inline_array
+        Accepted for Dask's sake. A task carries a handle of a few hundred bytes, always.
+    missing
+        ``"fill"`` (default, the format's rule): an absent chunk reads as the fill value; ``"error"``: as a
+        :class:`MissingChunkError`. A chunk that cannot be read is an error in any case.
+    zarr_format, zarr_version
+        2 or 3. Default None: v3 is looked for first, then v2; naming it saves a request for v2.
+
+    Returns
+    -------
+    dask.array.Array
+        Of the stored shape, with a dtype of native byte order. Slices of it read only what they need.
+
+    Raises
+    ------
+    NodeNotFoundError
+        If there is no array.
+    MetadataError, UnknownCodecError, UnsupportedError
+        If its document breaks the rules of the format, or asks for what is not supported.
+
+    Warns
+    -----
+    PerformanceWarning
+        If there are thousands of blocks below 1 MiB; it names the ``chunks=`` to use.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> to_zarr(da.arange(6, chunks=2), store := {})
+    >>> from_zarr(store, chunks="auto")[1:4].compute()
+    array([1, 2, 3])
+    """
+    component = _one_of("component", component, "path", path)
+    zarr_format = _one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
+    if missing not in ("fill", "error"):
+        raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
+    array = _stored_array(url, component, storage_options, zarr_format)
+    handle = ArrayHandle.of(array, missing=missing)
+    blocks = _blocks(array, chunks)
+    if name is None:
+        location = array.location
+        generation = generation_of(location.store.url, location.path)
+        token = dask.base.tokenize(handle.token, repr(blocks), generation)
+        name = f"daskzarr-read-{token}"
+    return read_array(handle, blocks, name)
+
+
+def _one_of(word: str, value: Any, synonym: str, other: Any) -> Any:
+    """The value of one of two words for the same thing."""
+    if value is not None and other is not None and value != other:
+        raise MetadataError(f"{word} and {synonym} mean the same and differ: {value!r} and {other!r}", field=word)
+    return other if value is None else value
+
+
+def _stored_array(url: Any, component: str | None, options: Any, zarr_format: ZarrFormat | None) -> StoredArray:
+    """The array, with as few requests as its format allows."""
+    if isinstance(url, StoredArray) and component is None:
+        return url
+    node = read_node(locate(url, component, options), zarr_format, attributes=False)
+    if isinstance(node, StoredArray):
+        return node
+    raise NodeNotFoundError(
+        "there is a group here, not an array; name the array with component=",
+        url=node.location.store.url,
+        node=node.location.path,
+    )
+
+
+def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
+    """How the dask array is cut."""
+    shape, stored = array.shape, array.chunks
+    if chunks is None:
+        blocks = BlockGrid(tuple(RegularCuts(0, n, c) for n, c in zip(shape, stored, strict=True)))
+        _warn_of_tiny_blocks(array, blocks)
+        return blocks
+    if isinstance(chunks, str) and chunks == "auto":
+        chunks = auto_chunks(array)
+    elif not isinstance(chunks, (int, float, str)) and "auto" in (chunks.values() if isinstance(chunks, dict) else chunks):
+        chunks = _fill_in_auto(chunks, array)
+    lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in stored))
+    if any(math.isnan(n) for axis in lengths for n in axis):
+        raise MetadataError(f"chunks is {chunks!r}; the sizes have to be known", field="chunks")
+    return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
+
+
+def auto_chunks(array: StoredArray) -> tuple[int, ...]:
+    """The block shape that ``chunks="auto"`` stands for."""
+    itemsize = array.dtype.itemsize
+    limit = parse_bytes(dask.config.get("array.chunk-size"))
+    total = math.prod(array.shape) * itemsize
+    wanted = min(limit, max(total // _PARALLEL_BLOCKS, _LEAST_SPLIT))
+    shape = grow_blocks(array.shape, array.chunks, wanted // itemsize)
+    return tuple(max(min(n, length), 1) for n, length in zip(shape, array.shape, strict=True))
+
+
+def _fill_in_auto(chunks: Any, array: StoredArray) -> tuple[Any, ...]:
+    """Chunks with ``"auto"`` for some axes: those grow in whole stored chunks, beside what the others are."""
+    given = [chunks.get(i) for i in range(array.ndim)] if isinstance(chunks, dict) else list(chunks)
+    if len(given) != array.ndim:
+        raise MetadataError(f"chunks is {chunks!r} for an array of {array.ndim} axes", field="chunks")
+    open_axes = [i for i, part in enumerate(given) if isinstance(part, str) and part == "auto"]
+    fixed = math.prod(
+        array.shape[i] if part in (None, -1) else part if isinstance(part, int) else max(part)
+        for i, part in enumerate(given)
+        if i not in open_axes
+    )
+    cells = parse_bytes(dask.config.get("array.chunk-size")) // array.dtype.itemsize // max(fixed, 1)
+    grown = grow_blocks([array.shape[i] for i in open_axes], [array.chunks[i] for i in open_axes], cells)
+    for axis, length in zip(open_axes, grown, strict=True):
+        given[axis] = max(min(length, array.shape[axis]), 1)
+    return tuple(-1 if part is None else part for part in given)
+
+
+def _warn_of_tiny_blocks(array: StoredArray, blocks: BlockGrid) -> None:
+    """Thousands of tasks with little to do: each costs Dask more than the reading."""
+    nbytes = math.prod(array.chunks) * array.dtype.itemsize
+    if blocks.block_count < _MANY_BLOCKS or nbytes >= _TINY_BLOCK:
+        return
+    better = auto_chunks(array)
+    if math.prod(better) <= math.prod(array.chunks):
+        return
+    warnings.warn(
+        f"{blocks.block_count} blocks of {nbytes / 2**10:.3g} KiB make as many tasks, each of which costs Dask more than "
+        f'reading it; pass chunks="auto" (here chunks={better}) to read many stored chunks with one task',
+        PerformanceWarning,
+        stacklevel=4,
+    )
+
+

@@ -1,0 +1,32 @@
+"""Bytes under keys. Knows nothing of Zarr."""
+
+from daskzarr.store.filesystem import FilesystemStore
+from daskzarr.store.local import LocalStore
+from daskzarr.store.mapping import MappingStore
+from daskzarr.store.protocol import (
+    Buffer,
+    ListableStore,
+    Listing,
+    Location,
+    ReadIntoStore,
+    Store,
+    WritableStore,
+    node_path,
+)
+from daskzarr.store.url import locate, open_store
+
+__all__ = [
+    "Buffer",
+    "FilesystemStore",
+    "ListableStore",
+    "Listing",
+    "LocalStore",
+    "Location",
+    "MappingStore",
+    "ReadIntoStore",
+    "Store",
+    "WritableStore",
+    "locate",
+    "node_path",
+    "open_store",
+]

@@ -1,0 +1,122 @@
+"""A folder of an fsspec file system as a store: memory, HTTP, object stores, chained URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daskzarr.byte_range import ByteRange
+from daskzarr.store.protocol import Buffer, Listing
+
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemStore:
+    """The files below a folder of an fsspec file system.
+
+    ``get_many`` asks for many values at once, which asynchronous file systems (HTTP, S3, ...) overlap.
+    ``set`` is one ``pipe_file``: all or nothing wherever the file system puts an object in one request.
+
+    Parameters
+    ----------
+    fs
+        Any ``fsspec.AbstractFileSystem``.
+    root
+        The folder, as the file system spells paths; ``""`` is its top.
+    url
+        Canonical place, without credentials.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> store = FilesystemStore(fsspec.filesystem("memory"), "/example", "memory://example")
+    >>> store.set("a", b"123"); store.get("a"), store.get("b")
+    (b'123', None)
+    """
+
+    fs: Any
+    root: str
+    url: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see what is written here."""
+        protocols = (self.fs.protocol,) if isinstance(self.fs.protocol, str) else tuple(self.fs.protocol)
+        return "memory" not in protocols
+
+    def path(self, key: str) -> str:
+        """The file a key stands for."""
+        return f"{self.root}/{key}" if self.root and key else self.root or key
+
+    def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
+        """The file's bytes or a part of them; None only when the file system says "not found"."""
+        start, end = _fsspec_bounds(byte_range)
+        try:
+            value: Buffer = self.fs.cat_file(self.path(key), start=start, end=end)
+        except _MISSING:
+            return None
+        return value
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+        """Values in order, asked for in batches that the file system overlaps if it can."""
+        for first in range(0, len(keys), _BATCH):
+            paths = [self.path(key) for key in keys[first : first + _BATCH]]
+            for value in self.fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return"):
+                if isinstance(value, _MISSING):
+                    yield None
+                elif isinstance(value, BaseException):
+                    raise value
+                else:
+                    yield value
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Write the whole file in one call."""
+        path = self.path(key)
+        try:
+            self.fs.pipe_file(path, bytes(value))
+        except FileNotFoundError:
+            self.fs.makedirs(self.fs._parent(path), exist_ok=True)
+            self.fs.pipe_file(path, bytes(value))
+
+    def delete(self, key: str) -> None:
+        """Remove the file; one that is not there is no error."""
+        try:
+            self.fs.rm_file(self.path(key))
+        except _MISSING:
+            pass
+        self.fs.invalidate_cache()
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove the folder and all in it."""
+        try:
+            self.fs.rm(self.path(prefix), recursive=True)
+        except _MISSING:
+            pass
+        self.fs.invalidate_cache()
+
+    def list_dir(self, prefix: str) -> Listing:
+        """Files and folders directly below, as they are now."""
+        folder = self.path(prefix.rstrip("/"))
+        try:
+            found = self.fs.ls(folder, detail=True, refresh=True) if folder else self.fs.ls("", detail=True)
+        except _MISSING:
+            return Listing((), ())
+        names: dict[str, set[str]] = {"file": set(), "directory": set()}
+        for entry in found:
+            name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+            if entry["name"].strip("/") != folder.strip("/"):
+                names.setdefault(entry["type"], set()).add(name)
+        return Listing(tuple(sorted(names["file"])), tuple(sorted(names["directory"])))
+
+
+def _fsspec_bounds(byte_range: ByteRange | None) -> tuple[int | None, int | None]:
+    """A byte range as fsspec's start and end, where a negative start counts from the end."""
+    if byte_range is None:
+        return None, None
+    if byte_range.length is None:
+        return byte_range.offset, None
+    end = byte_range.offset + byte_range.length
+    return byte_range.offset, (None if byte_range.offset < 0 <= end else end)

@@ -1,0 +1,137 @@
+"""Any mapping of str to bytes as a store: a dict, an fsspec FSMap, a database wrapped as a mapping."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from daskzarr.byte_range import ByteRange
+from daskzarr.store.protocol import Buffer, Listing, get_each
+
+_known: weakref.WeakValueDictionary[int, MappingStore] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+class MappingStore:
+    """A mapping seen as a store.
+
+    ``KeyError`` means that a key does not exist; any other exception of the mapping is passed on. Stores
+    made from one mapping object are the same store while any of them lives.
+
+    Parameters
+    ----------
+    mapping
+        Holds bytes-like values under string keys. To be used from several processes it has to pickle as a
+        reference to shared data: a dict is copied, so writing into a dict from a cluster is refused.
+
+    Examples
+    --------
+    >>> store = MappingStore({"a": b"123"})
+    >>> store.get("a"), store.get("b")
+    (b'123', None)
+    """
+
+    __slots__ = ("__weakref__", "mapping", "token")
+
+    mapping: Mapping[str, Any]
+    token: str
+
+    def __new__(cls, mapping: Mapping[str, Any]) -> MappingStore:
+        with _lock:
+            known = _known.get(id(mapping))
+            if known is not None and known.mapping is mapping:
+                return known
+            store = super().__new__(cls)
+            store.mapping = mapping
+            store.token = uuid.uuid4().hex
+            _known[id(mapping)] = store
+            return store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self.mapping, self.token)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MappingStore) and self.token == other.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)
+
+    @property
+    def url(self) -> str:
+        """The mapping's type and a token that stands for this one object."""
+        return f"mapping://{type(self.mapping).__name__}-{self.token}"
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see what is written here: not so with a dict, which pickles as a copy."""
+        return bool(getattr(self.mapping, "shared", not isinstance(self.mapping, dict)))
+
+    def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
+        """The value, or None on ``KeyError``."""
+        try:
+            value = self.mapping[key]
+        except KeyError:
+            return None
+        if not isinstance(value, bytes):
+            value = _as_bytes(value)
+        return value if byte_range is None else byte_range.of(value)
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+        """By the mapping's own ``getitems`` where it has one (an FSMap's overlaps requests)."""
+        if not hasattr(self.mapping, "getitems"):
+            return get_each(self, keys)
+        found = self.mapping.getitems(list(keys), on_error="return")
+        return (_value_or_raise(found.get(key, KeyError(key))) for key in keys)
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Store a copy of the value."""
+        assert isinstance(self.mapping, MutableMapping)
+        self.mapping[key] = bytes(value)
+
+    def delete(self, key: str) -> None:
+        """Remove the value; one that is not there is no error."""
+        assert isinstance(self.mapping, MutableMapping)
+        try:
+            del self.mapping[key]
+        except (KeyError, FileNotFoundError):
+            pass
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove every key below ``prefix``."""
+        lead = prefix + "/" if prefix else ""
+        for key in [key for key in self.mapping if key.startswith(lead)]:
+            self.delete(key)
+
+    def list_dir(self, prefix: str) -> Listing:
+        """By looking at every key: a mapping has no faster way."""
+        lead = prefix.rstrip("/") + "/" if prefix else ""
+        keys, prefixes = set(), set()
+        for key in list(self.mapping):
+            if key.startswith(lead):
+                name, slash, _ = key[len(lead) :].partition("/")
+                (prefixes if slash else keys).add(name)
+        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+
+
+def _unpickle(mapping: Mapping[str, Any], token: str) -> MappingStore:
+    """The store of an unpickled mapping, under the token it had."""
+    store = MappingStore(mapping)
+    store.token = token
+    return store
+
+
+def _as_bytes(value: Any) -> bytes:
+    """A value as bytes: mappings hold arrays, memoryviews, and buffers with a ``to_bytes`` of their own."""
+    return value.to_bytes() if hasattr(value, "to_bytes") else bytes(memoryview(value).cast("B"))
+
+
+def _value_or_raise(value: Any) -> Buffer | None:
+    """What ``getitems`` brought for one key: an absent key is None, any other exception is raised."""
+    if isinstance(value, (KeyError, FileNotFoundError)):
+        return None
+    if isinstance(value, BaseException):
+        raise value
+    return value if isinstance(value, bytes) else _as_bytes(value)

@@ -1,0 +1,124 @@
+"""What a store is: bytes under keys. The contract every store keeps, and a place in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from daskzarr.byte_range import ByteRange
+from daskzarr.errors import MetadataError
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Listing(NamedTuple):
+    """What lies directly under a prefix: keys of values, and names that have more below them."""
+
+    keys: tuple[str, ...]
+    prefixes: tuple[str, ...]
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Bytes under keys, for reading.
+
+    A key is a relative path with ``/``. ``get`` returns None **only** when the key does not exist;
+    every other failure (permission, network, a broken disk) raises. Stores pickle, compare equal when
+    they show the same place with the same access, and may be used from many threads at once.
+    """
+
+    @property
+    def url(self) -> str:
+        """The place, written canonically and without credentials: it names the store in errors and tokens."""
+
+    def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
+        """The value, or the given part of it; None when there is no such key."""
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+        """The values of several keys, in their order. This is where a store overlaps latency."""
+
+
+@runtime_checkable
+class WritableStore(Store, Protocol):
+    """A store that can be written."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see what is written here."""
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Put a value, all or nothing: a reader sees the old value or the new one, whole."""
+
+    def delete(self, key: str) -> None:
+        """Remove a value; a key that does not exist is no error."""
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove every value whose key starts with ``prefix/``; all of the store for ``""``."""
+
+
+@runtime_checkable
+class ListableStore(Store, Protocol):
+    """A store that knows its keys. A web server usually is none."""
+
+    def list_dir(self, prefix: str) -> Listing:
+        """What lies directly under ``prefix`` (``""`` is the top)."""
+
+
+@runtime_checkable
+class ReadIntoStore(Store, Protocol):
+    """A store that can put a value straight into memory of the caller's."""
+
+    def read_into(self, key: str, target: memoryview) -> int | None:
+        """Fill ``target`` from the value and return the value's full size; None when there is no such key.
+
+        A size other than ``len(target)`` says that the value does not fit the target.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A path inside a store; ``""`` is the top.
+
+    >>> from daskzarr.store import MappingStore
+    >>> (Location(MappingStore({}), "a") / "b").path
+    'a/b'
+    """
+
+    store: Store
+    path: str = ""
+
+    def __truediv__(self, component: str) -> Location:
+        path = node_path(component)
+        return Location(self.store, f"{self.path}/{path}" if self.path and path else self.path or path)
+
+    def key(self, name: str) -> str:
+        """Store key of an object of this node."""
+        return f"{self.path}/{name}" if self.path else name
+
+
+def node_path(component: str) -> str:
+    r"""A node's path as people type it, brought into its one form.
+
+    Backslashes become slashes, slashes at the ends and doubled ones go. ``.`` and ``..`` are refused: a
+    path never leads out of its store.
+
+    >>> node_path("/a//b\\c/")
+    'a/b/c'
+    """
+    parts = [part for part in component.replace("\\", "/").split("/") if part]
+    for part in parts:
+        if set(part) == {"."}:
+            raise MetadataError(
+                f"{component!r} is no path of a node: {part!r} is not allowed as a name; "
+                "give the path from the top of the store downwards",
+                field="component",
+            )
+        if "\0" in part:
+            raise MetadataError(f"{component!r} is no path of a node: it holds a NUL character", field="component")
+    return "/".join(parts)
+
+
+def get_each(store: Store, keys: Iterable[str]) -> Iterator[Buffer | None]:
+    """``get_many`` for a store with nothing to overlap: one get after the other."""
+    return map(store.get, keys)

@@ -1,0 +1,274 @@
+"""The verb to_zarr: a dask array and a place -> the array stored there, every stored chunk by one task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import get_scheduler
+
+from daskzarr.alignment import owned_blocks
+from daskzarr.chunk_grid import Box
+from daskzarr.chunk_io import ArrayHandle
+from daskzarr.create import new_array_metadata
+from daskzarr.errors import MetadataError, NodeExistsError, UnsupportedError
+from daskzarr.graph.generation import note_write
+from daskzarr.graph.read import sources
+from daskzarr.graph.write import Write, write_array, written_array
+from daskzarr.hierarchy import StoredArray, open_array, writable, write_new_array
+from daskzarr.metadata import ZarrFormat
+from daskzarr.store import Location, locate
+
+_MODES = ("w-", "a", "w", "r+")
+
+
+def to_zarr(
+    arr: da.Array,
+    url: Any,
+    component: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    region: Any = None,
+    compute: bool = True,
+    return_stored: bool = False,
+    mode: str = "w-",
+    *,
+    overwrite: bool = False,
+    chunks: Sequence[int] | int | None = None,
+    compressors: Any = "auto",
+    compressor: Any = "auto",
+    filters: Any = None,
+    serializer: Any = None,
+    codecs: Any = None,
+    order: str = "C",
+    fill_value: Any = 0,
+    dimension_names: Sequence[str | None] | None = None,
+    dimension_separator: str | None = None,
+    chunk_key_encoding: Any = None,
+    attributes: Mapping[str, Any] | None = None,
+    zarr_format: ZarrFormat | None = None,
+    zarr_version: ZarrFormat | None = None,
+    write_empty_chunks: bool = False,
+    name: str | None = None,
+    path: str | None = None,
+) -> None | Write | da.Array:
+    """Store a dask array. Reading, computing and writing a block are one task, and one task writes each stored chunk.
+
+    A drop-in for ``dask.array.to_zarr``. The documents are written at once, before any chunk.
+
+    Parameters
+    ----------
+    arr
+        The array. Every block has to cover whole stored chunks, padding at the array's far edges aside.
+    url
+        Path, URL, ``os.PathLike``, mapping or store to make a new array in; or an opened array, or an array of
+        zarr-python, to write into.
+    component, path, name
+        Path of the array below ``url``. Default: ``url`` is the array. Groups above it are made.
+    storage_options
+        For fsspec, with a URL.
+    region
+        Part of an array that exists: a tuple of slices (step 1), integers or ``...``. Default: all of it.
+    compute
+        Whether to write now. Default True. Otherwise a delayed value comes back; its ``compute()`` writes.
+    return_stored
+        Whether to return the stored array as a dask array. Default False.
+    mode
+        ``"w-"`` (default) and ``"a"``: a new array, and an error if there is a node. ``"w"``: a new array in the place of
+        whatever is there. ``"r+"``: into an array that exists.
+    overwrite
+        The same as ``mode="w"``.
+    chunks
+        Shape of the stored chunks. Default: that of Dask's blocks.
+    compressors, compressor, filters, serializer, codecs, order, fill_value, dimension_names
+        As for :func:`create_array`; only for a new array.
+    dimension_separator, chunk_key_encoding, attributes
+        As for :func:`create_array`; only for a new array.
+    zarr_format, zarr_version
+        3 or 2. Default 3 for a new array.
+    write_empty_chunks
+        Whether chunks that hold nothing but the fill value are stored. Default False: they are left out, and
+        what was stored of them before is deleted.
+
+    Returns
+    -------
+    None, a delayed value, or a dask array
+        None with ``compute=True``; a delayed value, whose result is the number of bytes stored, without; the stored array with
+        ``return_stored=True``.
+
+    Raises
+    ------
+    AlignmentError
+        If two blocks would write one stored chunk. It names axis and block, and the ``rechunk`` that mends it.
+    NodeExistsError, NodeNotFoundError
+        If there is a node where a new one goes, or none where one has to be.
+    MetadataError, UnknownCodecError, UnsupportedError
+        If a setting cannot be. All of these come before anything is written.
+    StoreError
+        If the store fails; it names store, node and chunk. What is written stays, and writing again is safe.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> to_zarr(da.arange(6, chunks=2) * 2, store := {}, dimension_names=["x"])
+    >>> sorted(store)
+    ['c/0', 'c/1', 'c/2', 'zarr.json']
+    """
+    if mode == "r":
+        raise MetadataError("Cannot use mode 'r' (read-only) when writing to zarr; use 'w-', 'w' or 'r+'", field="mode")
+    if mode not in _MODES:
+        raise MetadataError(f"mode is {mode!r}; it can be {', '.join(map(repr, _MODES))}", field="mode")
+    _check_sizes_known(arr)
+    component = _one_of("component", component, "path", _one_of("path", path, "name", name))
+    zarr_format = _one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
+    settings: dict[str, Any] = {
+        "compressors": compressors,
+        "compressor": compressor,
+        "filters": filters,
+        "serializer": serializer,
+        "codecs": codecs,
+        "order": order,
+        "fill_value": fill_value,
+        "dimension_names": dimension_names,
+        "dimension_separator": dimension_separator,
+        "chunk_key_encoding": chunk_key_encoding,
+        "attributes": attributes,
+    }
+    location = locate(url, component, storage_options)
+    store = writable(location)
+    if not store.shared:
+        _refuse_cluster(arr, location)
+    if mode == "r+" or (component is None and _is_array(url)):
+        target = open_array(location, zarr_format=zarr_format)
+        box = _region_box(region, target, arr)
+        blocks = owned_blocks(arr.chunks, box.start, target.metadata.chunk_grid)
+        _refuse_own_source(arr, target.location, box)
+    elif region is not None:
+        raise MetadataError(
+            "Cannot use region= for a new array: it says where in an array that exists; pass mode='r+' or an opened array",
+            field="region",
+        )
+    else:
+        target, blocks = _new_array(arr, location, chunks, zarr_format or 3, settings, overwrite or mode == "w")
+    note_write(target.location.store.url, target.location.path)
+    handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks)
+    if not compute:
+        return written_array(arr, handle, blocks) if return_stored else write_array(arr, handle, blocks)
+    write_array(arr, handle, blocks).compute()
+    return _stored(target, blocks) if return_stored else None
+
+
+def _new_array(
+    arr: da.Array,
+    location: Location,
+    chunks: Sequence[int] | int | None,
+    zarr_format: ZarrFormat,
+    settings: dict[str, Any],
+    overwrite: bool,
+) -> tuple[StoredArray, Any]:
+    """Check everything there is to check, then write the documents of a new array."""
+    chosen = tuple(max(int(c), 1) for c in arr.chunksize) if chunks is None else chunks
+    metadata = new_array_metadata(shape=arr.shape, dtype=arr.dtype, chunks=chosen, zarr_format=zarr_format, **settings)
+    blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
+    whole = Box((0,) * arr.ndim, arr.shape)
+    _refuse_own_source(arr, location, whole, below=True)
+    return write_new_array(location, metadata, overwrite=overwrite), blocks
+
+
+def _stored(target: StoredArray, blocks: Any) -> da.Array:
+    """What was written, as it is stored."""
+    from daskzarr.read import from_zarr
+
+    array = from_zarr(target, chunks=tuple(axis.lengths for axis in blocks.axes))
+    start = blocks.region.start
+    return array[tuple(slice(a, b) for a, b in zip(start, blocks.region.stop, strict=True))] if any(start) else array
+
+
+def _one_of(word: str, value: Any, synonym: str, other: Any) -> Any:
+    """The value of one of two words for the same thing."""
+    if value is not None and other is not None and value != other:
+        raise MetadataError(f"{word} and {synonym} mean the same and differ: {value!r} and {other!r}", field=word)
+    return other if value is None else value
+
+
+def _is_array(place: Any) -> bool:
+    """Whether a place is an array that exists: one of ours, or one of zarr-python."""
+    return isinstance(place, StoredArray) or (hasattr(place, "store_path") and hasattr(place, "shape"))
+
+
+def _check_sizes_known(arr: Any) -> None:
+    """A stored array has to know its shape."""
+    if not hasattr(arr, "dask") and not hasattr(arr, "expr"):
+        raise MetadataError(
+            f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first", field="arr"
+        )
+    if any(math.isnan(n) for axis in arr.chunks for n in axis):
+        raise MetadataError(
+            "the array has unknown chunk sizes, so its shape is unknown; call x.compute_chunk_sizes() first", field="chunks"
+        )
+
+
+def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
+    """The cells of the target that the array goes to."""
+    shape = target.shape
+    parts = list(region) if isinstance(region, tuple) else [... if region is None else region]
+    if ... in parts:
+        at = parts.index(...)
+        parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    parts += [slice(None)] * (len(shape) - len(parts))
+    start, stop = [], []
+    for axis, (part, length) in enumerate(zip(parts, shape, strict=False)):
+        if isinstance(part, Integral):
+            part = slice(int(part) % max(length, 1), int(part) % max(length, 1) + 1)
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise MetadataError(f"region has {part!r}; it can hold slices of step 1, integers and ...", axis=axis, field="region")
+        first, last, _ = part.indices(length)
+        start.append(first)
+        stop.append(max(first, last))
+    box = Box(tuple(start), tuple(stop))
+    if len(parts) != len(shape) or box.shape != arr.shape:
+        where = "the array" if region is None else f"the region {region!r}"
+        raise MetadataError(
+            f"an array of shape {arr.shape} does not fit {where}, which has shape {box.shape}",
+            url=target.location.store.url,
+            node=target.location.path,
+            field="region",
+        )
+    if not np.can_cast(arr.dtype, target.dtype, "same_kind"):
+        raise MetadataError(
+            f"cells of {arr.dtype} cannot go to an array of {target.dtype}; convert with astype first",
+            url=target.location.store.url,
+            node=target.location.path,
+            field="data_type",
+        )
+    return box
+
+
+def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool = False) -> None:
+    """An array that is still to be read from the place it is to be written to would lose its cells."""
+    for handle, region in sources(arr):
+        same = handle.path == target.path or (below and (handle.path + "/").startswith(target.path + "/" if target.path else ""))
+        overlap = all(
+            a < d and c < b for a, b, c, d in zip(region.start, region.stop, box.start, box.stop, strict=False)
+        )
+        if handle.store.url == target.store.url and same and (overlap or below):
+            raise NodeExistsError(
+                "the array to be written is read from the very place it would go to; write it elsewhere, or load it first "
+                "with persist() or compute()",
+                url=target.store.url,
+                node=target.path,
+            )
+
+
+def _refuse_cluster(arr: da.Array, location: Location) -> None:
+    """Workers in other processes cannot write into this one's memory."""
+    run = get_scheduler(collections=[arr])
+    if "distributed" in type(getattr(run, "__self__", None)).__module__:
+        raise UnsupportedError(
+            "a store in this process's memory cannot be written from the distributed scheduler; use a path or a URL",
+            url=location.store.url,
+            node=location.path,
+        )
