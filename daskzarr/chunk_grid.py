@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import floordiv, sub
 from typing import NamedTuple
 
 
@@ -18,7 +19,7 @@ class Box(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of cells along each axis."""
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(sub, self.stop, self.start))
 
     @property
     def slices(self) -> tuple[slice, ...]:
@@ -33,7 +34,7 @@ class ChunkProjection(NamedTuple):
     box; ``whole`` says that the chunk lies in the box entirely, padding beyond the array's edge aside.
     """
 
-    index: tuple[int, ...]
+    chunk: tuple[int, ...]
     chunk_slices: tuple[slice, ...]
     out_slices: tuple[slice, ...]
     whole: bool
@@ -78,18 +79,15 @@ class RegularGrid:
 
     def single(self, box: Box) -> tuple[int, ...] | None:
         """The index of the chunk whose cells inside the array are exactly ``box``, if there is one."""
-        index = []
         for a, b, c, n in zip(box.start, box.stop, self.chunk_shape, self.shape, strict=True):
-            i, offset = divmod(a, c)
-            if offset or b <= a or (b != a + c and (b != n or b > a + c)):
+            if a % c or b <= a or (b - a != c and (b != n or b - a > c)):
                 return None
-            index.append(i)
-        return tuple(index)
+        return tuple(map(floordiv, box.start, self.chunk_shape))
 
     def project(self, box: Box) -> Iterator[ChunkProjection]:
         """The chunks that ``box`` touches, in C order, with the part of each.
 
-        >>> [p.index for p in RegularGrid((5,), (2,)).project(Box((1,), (4,)))]
+        >>> [p.chunk for p in RegularGrid((5,), (2,)).project(Box((1,), (4,)))]
         [(0,), (1,)]
         """
         axes = [

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from daskzarr.chunk_grid import Box
+from daskzarr.chunk_grid import Box, ChunkProjection, RegularGrid
 from daskzarr.codecs import ChunkSpec, CodecPipeline
 from daskzarr.errors import CodecError, MissingChunkError
 from daskzarr.hierarchy import StoredArray, store_error, writable
@@ -82,6 +82,16 @@ class ArrayHandle:
         return self.metadata.data_type.dtype
 
     @cached_property
+    def grid(self) -> RegularGrid:
+        """The stored chunks."""
+        return self.metadata.chunk_grid
+
+    @cached_property
+    def reads_into(self) -> bool:
+        """Whether a stored chunk can go straight from the store to the block's memory."""
+        return self.pipeline.raw and isinstance(self.store, ReadIntoStore)
+
+    @cached_property
     def key(self) -> Any:
         """Chunk index -> store key."""
         return self.metadata.chunk_key_encoding.encoder(self.path + "/" if self.path else "")
@@ -133,7 +143,7 @@ def read_box(handle: ArrayHandle, box: Box) -> Array:
     The array can be written to. A chunk that is not there reads as fill (or is an error, if the handle says so); a
     read that fails is always an error.
     """
-    index = handle.metadata.chunk_grid.single(box)
+    index = handle.grid.single(box)
     if index is not None:
         return _read_single(handle, box, index)
     out = np.empty(box.shape, handle.dtype)
@@ -144,34 +154,44 @@ def read_box(handle: ArrayHandle, box: Box) -> Array:
 def _read_single(handle: ArrayHandle, box: Box, index: tuple[int, ...]) -> Array:
     """The cells of one whole chunk, in the memory it was decoded to."""
     key = handle.key(index)
-    pipeline = handle.pipeline
     try:
-        if pipeline.raw and isinstance(handle.store, ReadIntoStore):
-            chunk = pipeline.new_chunk()
-            size = handle.store.read_into(key, memoryview(chunk.reshape(-1).view(np.uint8)))
-            data: Buffer | None = None
-            if size is not None and size != chunk.nbytes:
-                raise CodecError(f"{size} bytes are stored where {chunk.nbytes} have to be: the chunk is damaged")
-            absent = size is None
-        else:
-            data = handle.store.get(key)
-            absent = data is None
-            if data is not None:
-                chunk = pipeline.decode(data)
+        chunk = _read_raw(handle, key) if handle.reads_into else _read_chunk(handle, key)
     except Exception as error:
         raise handle.failure("reading a chunk", error, key) from error
-    if absent:
-        return _fill(handle, box.shape, key)
     shape = box.shape
+    if chunk is None:
+        return _fill(handle, shape, key)
     return chunk if chunk.shape == shape else chunk[tuple(map(slice, shape))]
+
+
+def _read_chunk(handle: ArrayHandle, key: str) -> Array | None:
+    """A chunk decoded, None when it is absent."""
+    data = handle.store.get(key)
+    return None if data is None else handle.pipeline.decode(data)
+
+
+def _read_raw(handle: ArrayHandle, key: str, out: Array | None = None) -> Array | None:
+    """A chunk that is stored as it lies in memory, read into ``out`` or into new memory; None when it is absent."""
+    chunk = handle.pipeline.new_chunk() if out is None else out
+    store = handle.store
+    assert isinstance(store, ReadIntoStore)
+    size = store.read_into(key, chunk.reshape(-1).view(np.uint8).data)
+    if size is None:
+        return None
+    if size != chunk.nbytes:
+        raise CodecError(f"{size} bytes are stored where {chunk.nbytes} have to be: the chunk is damaged")
+    return chunk
 
 
 def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
     """Fill ``out``, of the box's shape, with its cells: chunks that lie in it whole are decoded in place."""
     pipeline = handle.pipeline
-    projections = list(handle.metadata.chunk_grid.project(box))
-    keys = [handle.key(projection.index) for projection in projections]
     chunk_shape = pipeline.spec.shape
+    projections = list(handle.grid.project(box))
+    keys = [handle.key(projection.chunk) for projection in projections]
+    if handle.reads_into:
+        _read_box_raw(handle, projections, keys, out)
+        return
     values = iter(handle.store.get_many(keys))
     for projection, key in zip(projections, keys, strict=True):
         cells = out[projection.out_slices]
@@ -183,6 +203,23 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
                 pipeline.decode_into(data, cells)
             else:
                 cells[...] = pipeline.decode(data)[projection.chunk_slices]
+        except Exception as error:
+            raise handle.failure("reading a chunk", error, key) from error
+
+
+def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str], out: Array) -> None:
+    """The same where chunks are stored as they lie in memory: those whose cells lie in one run of ``out`` are read there."""
+    chunk_shape = handle.pipeline.spec.shape
+    scratch = handle.pipeline.new_chunk()
+    for projection, key in zip(projections, keys, strict=True):
+        cells = out[projection.out_slices]
+        in_place = cells.shape == chunk_shape and cells.flags.c_contiguous
+        try:
+            chunk = _read_raw(handle, key, cells if in_place else scratch)
+            if chunk is None:
+                cells[...] = _fill_value(handle, key)
+            elif not in_place:
+                cells[...] = chunk[projection.chunk_slices]
         except Exception as error:
             raise handle.failure("reading a chunk", error, key) from error
 
@@ -215,11 +252,11 @@ def write_box(handle: ArrayHandle, box: Box, block: Array) -> int:
     block = np.asarray(block)
     if block.shape != box.shape or block.dtype != handle.dtype:
         block = _conform(handle, box, block)
-    grid = handle.metadata.chunk_grid
+    grid = handle.grid
     index = grid.single(box)
     if index is not None:
         return _write_chunk(handle, index, block)
-    return sum(_write_chunk(handle, part.index, block[part.out_slices]) for part in grid.project(box))
+    return sum(_write_chunk(handle, part.chunk, block[part.out_slices]) for part in grid.project(box))
 
 
 def _conform(handle: ArrayHandle, box: Box, block: Array) -> Array:

@@ -101,7 +101,7 @@ class CodecPipeline:
         if self.axes is None:
             return np.empty(self.spec.shape, self.spec.dtype)
         dtype, shape, inverse = self._stored
-        return np.empty(shape, dtype).transpose(inverse)
+        return np.empty(shape, dtype).transpose(inverse) if self.arrays else np.empty(shape, dtype)
 
     def encode(self, array: Array) -> Buffer:
         """One whole chunk as the bytes to store."""

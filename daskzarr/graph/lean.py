@@ -7,7 +7,7 @@ every block; both cost more than reading a small chunk does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from daskzarr.graph.dask_names import (
@@ -138,7 +138,7 @@ class LeanLayer(Layer):  # type: ignore[misc]
             layer.dims, layer.output_indices, layer.numblocks, layer.indices, layer.concatenate
         )
         tokens = {blockwise_token(i): (*pair, maps[i]) for i, pair in enumerate(layer.indices)}
-        wanted = [tokens[key] for key in keys]
+        wanted = [_argument(layer, *tokens[key]) for key in keys]
         producer = layer.task.data_producer
         output = layer.output
         blocks: Iterable[tuple[int, ...]] = layer.output_blocks or itertools.product(
@@ -146,18 +146,8 @@ class LeanLayer(Layer):  # type: ignore[misc]
         )
         for block in blocks:
             coordinates = block + dummies
-            args = []
-            for name, index, positions in wanted:
-                if index is None:
-                    args.append(name)
-                    continue
-                at = tuple(coordinates[p] for p in positions)
-                if name in layer.io_deps:
-                    value = layer.io_deps[name].get(at, at)
-                    args.append(value.value if type(value) is DataNode else value)
-                else:
-                    args.append(TaskRef((name, *at)))
             key = (output, *block)
+            args = [argument(coordinates) for argument in wanted]
             yield key, Task(key, function, *args, _data_producer=producer)
 
     def is_materialized(self) -> bool:
@@ -178,3 +168,21 @@ class LeanLayer(Layer):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self.layer)
+
+
+def _argument(layer: Blockwise, name: Any, index: Any, positions: Any) -> Callable[[tuple[int, ...]], Any]:
+    """One argument of the tasks of a layer, as a function of where the block is."""
+    if index is None:
+        return lambda coordinates: name
+    if name not in layer.io_deps:
+        return lambda coordinates: TaskRef((name, *[coordinates[p] for p in positions]))
+    dep = layer.io_deps[name]
+    if hasattr(dep, "box_function"):
+        box = dep.box_function()
+        return lambda coordinates: box(tuple([coordinates[p] for p in positions]))
+    return lambda coordinates: _plain(dep[tuple(coordinates[p] for p in positions)])
+
+
+def _plain(value: Any) -> Any:
+    """A value out of the node it may be wrapped in."""
+    return value.value if type(value) is DataNode else value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import getitem
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 from dask.base import get_scheduler
+from dask.core import flatten
 from dask.local import get_sync
 from dask.system import CPU_COUNT
 from dask.threaded import get as get_threaded
@@ -25,6 +27,7 @@ from daskzarr.graph.dask_names import (
     TaskRef,
     blockwise_token,
 )
+from daskzarr.graph.lean import LeanLayer
 from daskzarr.graph.indexing import split_index
 
 _TINY_CHUNK = 8 * 2**10
@@ -42,6 +45,16 @@ class BlockBoxes(BlockwiseDep):  # type: ignore[misc]
 
     def __getitem__(self, index: tuple[int, ...]) -> Any:
         return DataNode(None, self.blocks.box(index))  # a node is what Dask does not look into for keys
+
+    def box_function(self) -> Callable[[tuple[int, ...]], Box]:
+        """Block index -> box, quickly for very many: the bounds along each axis are worked out once."""
+        blocks = self.blocks
+        if blocks.dropped:
+            return blocks.box
+        bounds = [[axis.bounds(i) for i in range(axis.count)] for axis in blocks.axes]
+        starts = [[pair[0] for pair in pairs] for pairs in bounds]
+        stops = [[pair[1] for pair in pairs] for pairs in bounds]
+        return lambda index: Box(tuple(map(getitem, starts, index)), tuple(map(getitem, stops, index)))
 
     def __dask_tokenize__(self) -> Any:
         return "daskzarr.BlockBoxes", repr(self.blocks)
@@ -110,6 +123,18 @@ class ZarrArray(da.Array):  # type: ignore[misc]
             token = dask.base.tokenize(name, repr(narrowed))
             array = read_array(handle, blocks.narrow(narrowed), f"daskzarr-read-{token}")
         return array if rest is None else da.Array.__getitem__(array, rest)
+
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **kwargs: Any) -> Any:
+        """Reading and nothing else needs no fusing, only tasks that are quickly made; the rest is Dask's to optimize."""
+        layers = getattr(graph, "layers", {})
+        if sum(isinstance(layer, Blockwise) for layer in layers.values()) != 1 or len(layers) > 2:
+            return da.Array.__dask_optimize__(graph, keys, **kwargs)
+        wanted = set(flatten([keys]))
+        if len(layers) > 1 or len(wanted) < len(next(iter(layers.values()))):
+            graph = graph.cull(wanted)
+        lean = {n: LeanLayer.of(v) if isinstance(v, Blockwise) else v for n, v in graph.layers.items()}
+        return HighLevelGraph(lean, graph.dependencies)
 
     def compute(self, **kwargs: Any) -> Any:
         """The cells as a NumPy array; see ``dask.array.Array.compute`` for the parameters."""
