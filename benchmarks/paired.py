@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 
-def measure(contenders: dict[str, Callable[[], Any]], rounds: int, base: str) -> dict[str, dict[str, float]]:
+def measure(
+    contenders: dict[str, Callable[[], Any]], rounds: int, base: str, prepare: Callable[[], Any] = lambda: None
+) -> dict[str, dict[str, float]]:
     """Run every contender once a round, in an order that rotates, after one round that does not count.
+
+    ``prepare`` runs before each, and is not timed.
 
     ``ratio`` is the median over the rounds of a contender's time by that of ``base`` in the same round: it stays put when
     the machine gets faster or slower as a whole.
@@ -24,6 +28,7 @@ def measure(contenders: dict[str, Callable[[], Any]], rounds: int, base: str) ->
     names = list(contenders)
     for round_ in range(rounds + 1):
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            prepare()
             gc.collect()
             start = time.perf_counter()
             result = contenders[name]()

@@ -128,7 +128,7 @@ def write_cases(tiles: Tiles) -> tuple[str, dict[str, Callable[[], Any]]]:
     writers: dict[str, Callable[[], Any]] = {
         "floor": lambda: floor_write(there, values),
         "daskzarr": lambda: daskzarr.to_zarr(array, target, compressor=config, zarr_format=2),
-        "dask + zarr-python": lambda: da.to_zarr(array, target, compressor=tiles.codec, zarr_format=2),
+        "dask + zarr-python": lambda: da.to_zarr(array, target, compressors=tiles.codec, zarr_format=2),
     }
     return "floor", writers
 
@@ -140,22 +140,12 @@ def copy_cases(tiles: Tiles) -> tuple[str, dict[str, Callable[[], Any]]]:
     return "daskzarr", {
         "daskzarr": lambda: daskzarr.to_zarr(daskzarr.from_zarr(root) + 1, target, compressor=config, zarr_format=2),
         "dask + zarr-python": lambda: da.to_zarr(
-            da.from_zarr(root) + 1, target, compressor=tiles.codec, zarr_format=2
+            da.from_zarr(root) + 1, target, compressors=tiles.codec, zarr_format=2
         ),
     }
 
 
 CASES = {"read": read_cases, "sum": sum_cases, "slice": slice_cases, "write": write_cases, "copy": copy_cases}
-
-
-def clearing(target: str, contender: Callable[[], Any]) -> Callable[[], Any]:
-    """A contender that finds its target gone; the deleting is timed for all alike."""
-
-    def run() -> Any:
-        shutil.rmtree(target, ignore_errors=True)
-        return contender()
-
-    return run
 
 
 def main() -> None:
@@ -178,10 +168,9 @@ def main() -> None:
                     base, contenders = CASES[case](tiles)
                     texts = options.only.split("|")
                     contenders = {n: f for n, f in contenders.items() if n == base or any(t in n for t in texts)}
-                    if case in ("write", "copy"):
-                        contenders = {n: clearing(tiles.root + "-written", f) for n, f in contenders.items()}
+                    clear = partial(shutil.rmtree, tiles.root + "-written", ignore_errors=True)
                     title = f"{case}, {size}, {codec}"
-                    results[title] = measure(contenders, options.rounds, base)
+                    results[title] = measure(contenders, options.rounds, base, clear)
                     show(title, results[title], base)
                 shutil.rmtree(tiles.root)
     save(options.json, results)

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from daskzarr.codecs import ChunkSpec, CodecPipeline
 from daskzarr.errors import CodecError, MissingChunkError
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata
-from daskzarr.store import Buffer, Location, ReadIntoStore, Store
+from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
 
 Array = npt.NDArray[Any]
 Missing = Literal["fill", "error"]
+
+_LARGE = 2**20  # from here on, memory fresh from the system costs more than a copy through memory at hand
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class ArrayHandle:
     def reads_into(self) -> bool:
         """Whether a stored chunk can go straight from the store to the block's memory."""
         return self.pipeline.raw and isinstance(self.store, ReadIntoStore)
+
+    @cached_property
+    def writer(self) -> WritableStore:
+        """The store, if it can be written."""
+        return writable(Location(self.store, self.path))
 
     @cached_property
     def key(self) -> Any:
@@ -173,9 +180,7 @@ def _read_chunk(handle: ArrayHandle, key: str) -> Array | None:
 def _read_raw(handle: ArrayHandle, key: str, out: Array | None = None) -> Array | None:
     """A chunk that is stored as it lies in memory, read into ``out`` or into new memory; None when it is absent."""
     chunk = handle.pipeline.new_chunk() if out is None else out
-    store = handle.store
-    assert isinstance(store, ReadIntoStore)
-    size = store.read_into(key, chunk.reshape(-1).view(np.uint8).data)
+    size = cast(ReadIntoStore, handle.store).read_into(key, chunk.reshape(-1).view(np.uint8).data)
     if size is None:
         return None
     if size != chunk.nbytes:
@@ -189,7 +194,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
     chunk_shape = pipeline.spec.shape
     projections = list(handle.grid.project(box))
     keys = [handle.key(projection.chunk) for projection in projections]
-    if handle.reads_into:
+    if handle.reads_into and (pipeline.spec.nbytes > _LARGE or out[tuple(map(slice, chunk_shape))].flags.c_contiguous):
         _read_box_raw(handle, projections, keys, out)
         return
     values = iter(handle.store.get_many(keys))
@@ -208,7 +213,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
 
 
 def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str], out: Array) -> None:
-    """The same where chunks are stored as they lie in memory: those whose cells lie in one run of ``out`` are read there."""
+    """The same where chunks are stored as they lie in memory: there if their cells are one run of ``out``."""
     chunk_shape = handle.pipeline.spec.shape
     scratch = handle.pipeline.new_chunk()
     for projection, key in zip(projections, keys, strict=True):
@@ -273,7 +278,7 @@ def _conform(handle: ArrayHandle, box: Box, block: Array) -> Array:
 def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> int:
     """Store one chunk, padded with fill to its full shape."""
     key = handle.key(index)
-    store = writable(Location(handle.store, handle.path))
+    store = handle.writer
     try:
         if not handle.write_empty_chunks and _all_fill(cells, handle.fill_bits):
             store.delete(key)

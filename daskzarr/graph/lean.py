@@ -102,22 +102,28 @@ def _in_order(inner: Mapping[Any, Any]) -> list[Any] | None:
 
 
 class LeanLayer(Layer):  # type: ignore[misc]
-    """The tasks of a Blockwise layer without contractions, made directly."""
+    """The tasks of a Blockwise layer without contractions, made directly.
 
-    def __init__(self, layer: Blockwise) -> None:
+    ``data`` holds blocks that are there already, by key: they go into the tasks that want them.
+    """
+
+    def __init__(self, layer: Blockwise, data: Mapping[Any, Any] | None = None) -> None:
         super().__init__(annotations=layer.annotations, collection_annotations=layer.collection_annotations)
         self.layer = layer
+        self.data = data or {}
         self._tasks: dict[Any, Any] | None = None
 
     has_legacy_tasks = False
 
     @classmethod
-    def of(cls, layer: Blockwise) -> Layer:
+    def of(cls, layer: Layer, data: Mapping[Any, Any] | None = None) -> Layer:
         """The lean form of a layer, or the layer itself where it has none."""
+        if not isinstance(layer, Blockwise):
+            return layer
         indices = set(layer.output_indices)
         plain = all(index is None or set(index) <= indices for _, index in layer.indices)
         plain = plain and not layer.new_axes and fused_function(layer.task) is not None
-        return cls(layer) if plain else layer
+        return cls(layer, data) if plain else layer
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tasks": None}
@@ -138,7 +144,7 @@ class LeanLayer(Layer):  # type: ignore[misc]
             layer.dims, layer.output_indices, layer.numblocks, layer.indices, layer.concatenate
         )
         tokens = {blockwise_token(i): (*pair, maps[i]) for i, pair in enumerate(layer.indices)}
-        wanted = [_argument(layer, *tokens[key]) for key in keys]
+        wanted = [_argument(layer, self.data, *tokens[key]) for key in keys]
         producer = layer.task.data_producer
         output = layer.output
         blocks: Iterable[tuple[int, ...]] = layer.output_blocks or itertools.product(
@@ -158,7 +164,7 @@ class LeanLayer(Layer):  # type: ignore[misc]
 
     def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
         culled, dependencies = self.layer.cull(keys, all_hlg_keys)
-        return (self if culled is self.layer else LeanLayer(culled)), dependencies
+        return (self if culled is self.layer else LeanLayer(culled, self.data)), dependencies
 
     def __getitem__(self, key: Any) -> Any:
         return self._made()[key]
@@ -170,19 +176,28 @@ class LeanLayer(Layer):  # type: ignore[misc]
         return len(self.layer)
 
 
-def _argument(layer: Blockwise, name: Any, index: Any, positions: Any) -> Callable[[tuple[int, ...]], Any]:
+def _argument(
+    layer: Blockwise, data: Mapping[Any, Any], name: Any, index: Any, positions: Any
+) -> Callable[[tuple[int, ...]], Any]:
     """One argument of the tasks of a layer, as a function of where the block is."""
     if index is None:
         return lambda coordinates: name
     if name not in layer.io_deps:
-        return lambda coordinates: TaskRef((name, *[coordinates[p] for p in positions]))
+        if not data:
+            return lambda coordinates: TaskRef((name, *[coordinates[p] for p in positions]))
+
+        def block_or_reference(coordinates: tuple[int, ...]) -> Any:
+            key = (name, *[coordinates[p] for p in positions])
+            return data[key] if key in data else TaskRef(key)
+
+        return block_or_reference
     dep = layer.io_deps[name]
     if hasattr(dep, "box_function"):
         box = dep.box_function()
         return lambda coordinates: box(tuple([coordinates[p] for p in positions]))
-    return lambda coordinates: _plain(dep[tuple(coordinates[p] for p in positions)])
+    return lambda coordinates: plain(dep[tuple(coordinates[p] for p in positions)])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value out of the node it may be wrapped in."""
     return value.value if type(value) is DataNode else value

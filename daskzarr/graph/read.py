@@ -31,7 +31,7 @@ from daskzarr.graph.lean import LeanLayer
 from daskzarr.graph.indexing import split_index
 
 _TINY_CHUNK = 8 * 2**10
-_PIECES_PER_WORKER = 8
+_PIECES_PER_WORKER = 4
 
 
 class BlockBoxes(BlockwiseDep):  # type: ignore[misc]
@@ -133,7 +133,7 @@ class ZarrArray(da.Array):  # type: ignore[misc]
         wanted = set(flatten([keys]))
         if len(layers) > 1 or len(wanted) < len(next(iter(layers.values()))):
             graph = graph.cull(wanted)
-        lean = {n: LeanLayer.of(v) if isinstance(v, Blockwise) else v for n, v in graph.layers.items()}
+        lean = {name: LeanLayer.of(layer) for name, layer in graph.layers.items()}
         return HighLevelGraph(lean, graph.dependencies)
 
     def compute(self, **kwargs: Any) -> Any:

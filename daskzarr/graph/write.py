@@ -31,7 +31,7 @@ from daskzarr.graph.dask_names import (
     fuse_roots,
     optimize_blockwise,
 )
-from daskzarr.graph.lean import LeanLayer
+from daskzarr.graph.lean import LeanLayer, plain
 from daskzarr.graph.read import BlockBoxes
 
 _FAN_IN = 32
@@ -183,13 +183,26 @@ def optimize_writes(graph: Any, keys: Any) -> Any:
         graph = HighLevelGraph.from_collections(id(graph), graph, dependencies=())
     graph = _share_steps(graph)
     graph = fuse_roots(optimize_blockwise(graph, keys=keys), keys=keys).cull(set(keys))
-    layers = {
-        name: LeanLayer.of(layer) if isinstance(layer, Blockwise) else layer for name, layer in graph.layers.items()
-    }
-    graph = HighLevelGraph(layers, graph.dependencies)
-    if all(isinstance(layer, (LeanLayer, ReceiptTree)) or _holds_data(layer) for layer in layers.values()):
+    graph = _make_lean(graph, keys)
+    if all(isinstance(layer, (LeanLayer, ReceiptTree)) for layer in graph.layers.values()):
         return graph
     return fuse_linear_task_spec(convert_legacy_graph(ensure_dict(graph)), keys=keys)
+
+
+def _make_lean(graph: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
+    """The same graph with lean layers; blocks of data that only those want are put into their tasks."""
+    ready = {name: layer.mapping for name, layer in graph.layers.items() if _holds_data(layer)}
+    data = {key: plain(value) for mapping in ready.values() for key, value in mapping.items()}
+    lean = {name: LeanLayer.of(layer, data) for name, layer in graph.layers.items()}
+    wanted = {key[0] if isinstance(key, tuple) else key for key in keys}
+    for name, layer in lean.items():
+        if not isinstance(layer, LeanLayer):
+            wanted |= graph.dependencies[name]
+    gone = ready.keys() - wanted
+    return HighLevelGraph(
+        {name: layer for name, layer in lean.items() if name not in gone},
+        {name: above - gone for name, above in graph.dependencies.items() if name not in gone},
+    )
 
 
 def _share_steps(graph: HighLevelGraph) -> HighLevelGraph:

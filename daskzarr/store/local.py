@@ -98,11 +98,13 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            size = os.fstat(descriptor).st_size
-            done = 0
-            while done < len(target) and (count := os.readv(descriptor, [target[done:]])):
+            # One byte more than fits tells a longer file, without asking for its size.
+            spare = bytearray(1)
+            count = done = os.readv(descriptor, [target, spare])
+            while count and done < len(target):
+                count = os.readv(descriptor, [target[done:], spare])
                 done += count
-            return size if done == len(target) else done
+            return done if done <= len(target) else os.fstat(descriptor).st_size
         except IsADirectoryError:
             return None
         finally:
