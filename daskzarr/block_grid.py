@@ -84,8 +84,8 @@ def cuts(start: int, lengths: Sequence[int]) -> Cuts:
     >>> cuts(0, (4, 4, 3)), cuts(0, (1, 4))
     (RegularCuts(start=0, stop=11, step=4), ListedCuts(edges=(0, 1, 5)))
     """
-    stop = start + sum(lengths)
-    step = int(lengths[0]) if len(lengths) == 1 else max(lengths[:2])
+    stop = start + int(sum(lengths))
+    step = int(max(lengths[:2]))
     if step:
         regular = RegularCuts(start, stop, step)
         if regular.count == len(lengths) and regular.lengths == tuple(lengths):

@@ -170,7 +170,7 @@ def _new_array(
     overwrite: bool,
 ) -> tuple[StoredArray, Any]:
     """Check everything there is to check, then write the documents of a new array."""
-    chosen = tuple(max(int(c), 1) for c in arr.chunksize) if chunks is None else chunks
+    chosen = tuple(max(int(max(lengths)), 1) for lengths in arr.chunks) if chunks is None else chunks
     metadata = new_array_metadata(shape=arr.shape, dtype=arr.dtype, chunks=chosen, zarr_format=zarr_format, **settings)
     blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
     whole = Box((0,) * arr.ndim, arr.shape)

@@ -1,6 +1,7 @@
 """Every name of Dask's that is not public, in one place."""
 
 from dask._task_spec import (
+    Alias,
     DataNode,
     GraphNode,
     Task,
@@ -20,6 +21,7 @@ from dask.blockwise import (
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 __all__ = [
+    "Alias",
     "Blockwise",
     "BlockwiseDep",
     "DataNode",

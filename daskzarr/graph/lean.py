@@ -7,10 +7,12 @@ every block; both cost more than reading a small chunk does.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from daskzarr.graph.dask_names import (
+    Alias,
     Blockwise,
     DataNode,
     GraphNode,
@@ -20,6 +22,8 @@ from daskzarr.graph.dask_names import (
     _execute_subgraph,
     _get_coord_mapping,
     blockwise_token,
+    convert_legacy_graph,
+    fuse_linear_task_spec,
 )
 
 
@@ -92,13 +96,44 @@ def _in_order(inner: Mapping[Any, Any]) -> list[Any] | None:
             return None
         for key in ready:
             node = waiting.pop(key)
-            if type(node) is Task and node.func is _execute_subgraph:
-                found = fused_function(node)
-                if found is not None:
-                    function, keys = found
-                    node = Task(key, function, *map(TaskRef, keys), _data_producer=node.data_producer)
-            done[key] = node
+            done[key] = _flat(node)
     return list(done.values())
+
+
+def fuse_tasks(graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
+    """Fuse chains of tasks, each to one flat call under the key of its last step; small constants go into the tasks."""
+    tasks = convert_legacy_graph(graph)
+    uses = Counter(key for node in tasks.values() for key in node.dependencies)
+    constants = {
+        key: node
+        for key, node in tasks.items()
+        if type(node) is DataNode and key not in keys and (uses[key] == 1 or getattr(node.value, "ndim", 1) == 0)
+    }
+    tasks = {
+        key: node.substitute(constants) if node.dependencies & constants.keys() else node
+        for key, node in tasks.items()
+        if key not in constants
+    }
+    fused = fuse_linear_task_spec(tasks, keys=keys)
+    uses = Counter(key for node in fused.values() for key in node.dependencies)
+    result = {}
+    for key, node in fused.items():
+        if type(node) is Alias and uses[node.target] == 1 and node.target in fused and node.target not in keys:
+            result[key] = _flat(fused[node.target].substitute({}, key=key))
+            result.pop(node.target, None)
+            uses[node.target] = 0
+        elif uses[key] or key in keys:
+            result[key] = _flat(node)
+    return result
+
+
+def _flat(node: Any) -> Any:
+    """A task of fused steps as one flat call."""
+    found = fused_function(node) if type(node) is Task and node.func is _execute_subgraph else None
+    if found is None:
+        return node
+    function, keys = found
+    return Task(node.key, function, *map(TaskRef, keys), _data_producer=node.data_producer)
 
 
 class LeanLayer(Layer):  # type: ignore[misc]

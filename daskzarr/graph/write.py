@@ -26,12 +26,10 @@ from daskzarr.graph.dask_names import (
     Task,
     TaskRef,
     blockwise_token,
-    convert_legacy_graph,
-    fuse_linear_task_spec,
     fuse_roots,
     optimize_blockwise,
 )
-from daskzarr.graph.lean import LeanLayer, plain
+from daskzarr.graph.lean import LeanLayer, fuse_tasks, plain
 from daskzarr.graph.read import BlockBoxes
 
 _FAN_IN = 32
@@ -173,6 +171,11 @@ def written_array(array: da.Array, handle: ArrayHandle, blocks: BlockGrid) -> da
     layer = Blockwise(name, axes, task, inputs, numblocks={leaf: array.numblocks})
     whole = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {leaf}})
     meta = np.empty((0,) * array.ndim, handle.dtype)
+    if da.array_expr_enabled():
+        from daskzarr.graph.expression import graph_expression
+
+        keys = [(name, *index) for index in np.ndindex(*array.numblocks)]
+        return graph_expression(ensure_dict(optimize_writes(whole, keys)), keys, array.chunks, meta)
     return da.Array(whole, name, array.chunks, meta=meta)
 
 
@@ -186,7 +189,7 @@ def optimize_writes(graph: Any, keys: Any) -> Any:
     graph = _make_lean(graph, keys)
     if all(isinstance(layer, (LeanLayer, ReceiptTree)) for layer in graph.layers.values()):
         return graph
-    return fuse_linear_task_spec(convert_legacy_graph(ensure_dict(graph)), keys=keys)
+    return fuse_tasks(ensure_dict(graph), keys)
 
 
 def _make_lean(graph: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
