@@ -1,4 +1,4 @@
-"""Contenders that do the same work -> their times, taken in turn within one process, as medians and per-round ratios."""
+"""Contenders that do the same work -> their times, taken in turn in one process, as medians and per-round ratios."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def measure(
 
     ``prepare`` runs before each, and is not timed.
 
-    ``ratio`` is the median over the rounds of a contender's time by that of ``base`` in the same round: it stays put when
-    the machine gets faster or slower as a whole.
+    ``ratio`` is the median over the rounds of a contender's time by that of ``base`` in the same round: it stays put
+    when the machine gets faster or slower as a whole.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)

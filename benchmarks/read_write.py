@@ -100,7 +100,7 @@ def sum_cases(tiles: Tiles) -> tuple[str, dict[str, Callable[[], Any]]]:
 def slice_cases(tiles: Tiles) -> tuple[str, dict[str, Callable[[], Any]]]:
     """A window of a sixteenth of the array, off the chunks' edges."""
     root = tiles.root
-    (h, w), (a, b) = tiles.shape, tiles.tile
+    (h, w), (a, _) = tiles.shape, tiles.tile
     window = np.s_[h // 2 + a // 3 : h // 2 + a // 3 + h // 4, w // 3 : w // 3 + w // 4]
     return "daskzarr", {
         "daskzarr": lambda: daskzarr.from_zarr(root)[window].compute(),

@@ -60,7 +60,9 @@ def _misaligned(
     start, stop = cut.bounds(block)
     first, last = axes[axis].bounds(0)[0], axes[axis].bounds(cut.count - 1)[1]
     if first % length or (last % length and last != size):
-        mend = f"the region {first}:{last} of this axis begins or ends inside a stored chunk of {length} cells; widen it"
+        mend = (
+            f"the region {first}:{last} of this axis begins or ends inside a stored chunk of {length} cells; widen it"
+        )
     else:
         wanted = {
             i: _multiple(other, grid.chunk_shape[i])
@@ -69,8 +71,8 @@ def _misaligned(
         }
         mend = f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks="
     return AlignmentError(
-        f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks of {length} cells: "
-        f"two tasks would write one stored chunk; {mend}",
+        f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks of {length} "
+        f"cells: two tasks would write one stored chunk; {mend}",
         axis=axis,
     )
 

@@ -30,8 +30,8 @@ _LARGE = 2**20  # from here on, memory fresh from the system costs more than a c
 class ArrayHandle:
     """What every task of one array shares: small to send, and one object in each process.
 
-    It pickles as a store, a path and a few hundred characters of metadata. Pipeline and fill value are made on first use in
-    each process and never sent.
+    It pickles as a store, a path and a few hundred characters of metadata. Pipeline and fill value are made on first
+    use in each process and never sent.
 
     Parameters
     ----------
@@ -305,5 +305,3 @@ def _all_fill(cells: Array, fill_bits: npt.NDArray[np.uint8] | None) -> bool:
     words = np.ascontiguousarray(cells).reshape(-1).view(f"u{width}")
     fill = fill_bits.view(words.dtype)
     return bool((words.reshape(-1, len(fill)) == fill).all())
-
-

@@ -227,7 +227,9 @@ def _dimension_names(names: Sequence[str | None] | None) -> tuple[str | None, ..
         return None
     found = (names,) if isinstance(names, str) else tuple(names)
     if not all(name is None or isinstance(name, str) for name in found):
-        raise MetadataError(f"dimension_names is {names!r}; it has to be text or None for each axis", field="dimension_names")
+        raise MetadataError(
+            f"dimension_names is {names!r}; it has to be text or None for each axis", field="dimension_names"
+        )
     return found
 
 
@@ -235,12 +237,15 @@ def _key_encoding(encoding: Any, separator: str | None, zarr_format: ZarrFormat)
     """The chunk key encoding; the format's usual one unless something else is asked for."""
     name, default = ("default", "/") if zarr_format == 3 else ("v2", ".")
     if encoding is not None:
-        config = NamedConfig.read(encoding.to_dict() if hasattr(encoding, "to_dict") else _flat(encoding), "chunk_key_encoding")
+        config = NamedConfig.read(
+            encoding.to_dict() if hasattr(encoding, "to_dict") else _flat(encoding), "chunk_key_encoding"
+        )
         name, default = config.name, config.configuration.get("separator", "/" if config.name == "default" else ".")
     found = default if separator is None else separator
     if name not in ("default", "v2") or found not in ("/", ".") or (zarr_format == 2 and name != "v2"):
         raise MetadataError(
-            f"Zarr v{zarr_format} has no chunk key encoding {name!r} with separator {found!r}", field="chunk_key_encoding"
+            f"Zarr v{zarr_format} has no chunk key encoding {name!r} with separator {found!r}",
+            field="chunk_key_encoding",
         )
     return ChunkKeyEncoding(name, found)  # type: ignore[arg-type]
 

@@ -173,9 +173,7 @@ def open_group(
     node = read_node(locate(url, component, storage_options), zarr_format)
     if isinstance(node, StoredGroup):
         return node
-    raise NodeNotFoundError(
-        "there is an array here, not a group", url=node.location.store.url, node=node.location.path
-    )
+    raise NodeNotFoundError("there is an array here, not a group", url=node.location.store.url, node=node.location.path)
 
 
 def read_node(

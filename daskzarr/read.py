@@ -15,8 +15,8 @@ from dask.utils import parse_bytes
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grow_blocks
 from daskzarr.chunk_io import ArrayHandle, Missing
 from daskzarr.errors import MetadataError, NodeNotFoundError
-from daskzarr.graph.read import read_array
 from daskzarr.graph.generation import generation_of
+from daskzarr.graph.read import read_array
 from daskzarr.hierarchy import StoredArray, read_node
 from daskzarr.metadata import ZarrFormat
 from daskzarr.store import locate
@@ -53,9 +53,9 @@ def from_zarr(
     storage_options
         For fsspec, with a URL.
     chunks
-        How the dask array is cut. Default None: one block a stored chunk. ``"auto"``: blocks of many whole stored chunks,
-        near but not above Dask's ``array.chunk-size``, and smaller where there would be fewer than 32 of them, so
-        that all workers have something to do; each is read by one task. Any other value is as for
+        How the dask array is cut. Default None: one block a stored chunk. ``"auto"``: blocks of many whole stored
+        chunks, near but not above Dask's ``array.chunk-size``, and smaller where there would be fewer than 32 of
+        them, so that all workers have something to do; each is read by one task. Any other value is as for
         ``dask.array.from_array``, in cells; ``"auto"`` may stand for single axes too. A block that cuts stored
         chunks is read right, but its chunks are decoded for each block that needs them.
     name
@@ -137,7 +137,9 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
         return blocks
     if isinstance(chunks, str) and chunks == "auto":
         chunks = auto_chunks(array)
-    elif not isinstance(chunks, (int, float, str)) and "auto" in (chunks.values() if isinstance(chunks, dict) else chunks):
+    elif not isinstance(chunks, (int, float, str)) and "auto" in (
+        chunks.values() if isinstance(chunks, dict) else chunks
+    ):
         chunks = _fill_in_auto(chunks, array)
     lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in stored))
     if any(math.isnan(n) for axis in lengths for n in axis):
@@ -182,10 +184,8 @@ def _warn_of_tiny_blocks(array: StoredArray, blocks: BlockGrid) -> None:
     if math.prod(better) <= math.prod(array.chunks):
         return
     warnings.warn(
-        f"{blocks.block_count} blocks of {nbytes / 2**10:.3g} KiB make as many tasks, each of which costs Dask more than "
-        f'reading it; pass chunks="auto" (here chunks={better}) to read many stored chunks with one task',
+        f"{blocks.block_count} blocks of {nbytes / 2**10:.3g} KiB make as many tasks, each of which costs Dask more "
+        f'than reading it; pass chunks="auto" (here chunks={better}) to read many stored chunks with one task',
         PerformanceWarning,
         stacklevel=4,
     )
-
-

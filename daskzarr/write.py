@@ -54,7 +54,7 @@ def to_zarr(
     write_empty_chunks: bool = False,
     name: str | None = None,
     path: str | None = None,
-) -> None | Write | da.Array:
+) -> Write | da.Array | None:
     """Store a dask array. Reading, computing and writing a block are one task, and one task writes each stored chunk.
 
     A drop-in for ``dask.array.to_zarr``. The documents are written at once, before any chunk.
@@ -77,8 +77,8 @@ def to_zarr(
     return_stored
         Whether to return the stored array as a dask array. Default False.
     mode
-        ``"w-"`` (default) and ``"a"``: a new array, and an error if there is a node. ``"w"``: a new array in the place of
-        whatever is there. ``"r+"``: into an array that exists.
+        ``"w-"`` (default) and ``"a"``: a new array, and an error if there is a node. ``"w"``: a new array in the place
+        of whatever is there. ``"r+"``: into an array that exists.
     overwrite
         The same as ``mode="w"``.
     chunks
@@ -96,8 +96,8 @@ def to_zarr(
     Returns
     -------
     None, a delayed value, or a dask array
-        None with ``compute=True``; a delayed value, whose result is the number of bytes stored, without; the stored array with
-        ``return_stored=True``.
+        None with ``compute=True``; a delayed value, whose result is the number of bytes stored, without; the stored
+        array with ``return_stored=True``.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def to_zarr(
         _refuse_own_source(arr, target.location, box)
     elif region is not None:
         raise MetadataError(
-            "Cannot use region= for a new array: it says where in an array that exists; pass mode='r+' or an opened array",
+            "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an opened array",
             field="region",
         )
     else:
@@ -203,11 +203,13 @@ def _check_sizes_known(arr: Any) -> None:
     """A stored array has to know its shape."""
     if not hasattr(arr, "dask") and not hasattr(arr, "expr"):
         raise MetadataError(
-            f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first", field="arr"
+            f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first",
+            field="arr",
         )
     if any(math.isnan(n) for axis in arr.chunks for n in axis):
         raise MetadataError(
-            "the array has unknown chunk sizes, so its shape is unknown; call x.compute_chunk_sizes() first", field="chunks"
+            "the array has unknown chunk sizes, so its shape is unknown; call x.compute_chunk_sizes() first",
+            field="chunks",
         )
 
 
@@ -224,7 +226,9 @@ def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
         if isinstance(part, Integral):
             part = slice(int(part) % max(length, 1), int(part) % max(length, 1) + 1)
         if not isinstance(part, slice) or part.step not in (None, 1):
-            raise MetadataError(f"region has {part!r}; it can hold slices of step 1, integers and ...", axis=axis, field="region")
+            raise MetadataError(
+                f"region has {part!r}; it can hold slices of step 1, integers and ...", axis=axis, field="region"
+            )
         first, last, _ = part.indices(length)
         start.append(first)
         stop.append(max(first, last))
@@ -250,14 +254,16 @@ def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
 def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool = False) -> None:
     """An array that is still to be read from the place it is to be written to would lose its cells."""
     for handle, region in sources(arr):
-        same = handle.path == target.path or (below and (handle.path + "/").startswith(target.path + "/" if target.path else ""))
+        same = handle.path == target.path or (
+            below and (handle.path + "/").startswith(target.path + "/" if target.path else "")
+        )
         overlap = all(
             a < d and c < b for a, b, c, d in zip(region.start, region.stop, box.start, box.stop, strict=False)
         )
         if handle.store.url == target.store.url and same and (overlap or below):
             raise NodeExistsError(
-                "the array to be written is read from the very place it would go to; write it elsewhere, or load it first "
-                "with persist() or compute()",
+                "the array to be written is read from the very place it would go to; write it elsewhere, or load it "
+                "first with persist() or compute()",
                 url=target.store.url,
                 node=target.path,
             )

@@ -108,7 +108,9 @@ REQUIRED: Any = object()
 class Options:
     """A codec's configuration, read member by member; what is left over in the end is refused.
 
-    >>> options = Options("gzip", {"level": 5}); options.integer("level", low=0, high=9); options.end()
+    >>> options = Options("gzip", {"level": 5})
+    ... options.integer("level", low=0, high=9)
+    ... options.end()
     5
     """
 
@@ -149,4 +151,6 @@ class Options:
 
 def wrong_size(codec: str, found: int | str, expected: int | str) -> CodecError:
     """The error for a chunk that decodes to another number of bytes than it has to."""
-    return CodecError(f"the data decode to {found} bytes where {expected} have to be; the chunk is damaged", codec=codec)
+    return CodecError(
+        f"the data decode to {found} bytes where {expected} have to be; the chunk is damaged", codec=codec
+    )

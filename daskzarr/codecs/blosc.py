@@ -1,7 +1,7 @@
 """blosc: Blosc 1, a compressor that shuffles bytes or bits first.
 
-Kind: bytes to bytes. Names: ``blosc`` (v3), ``numcodecs.blosc`` (v2 id ``blosc``). Spec: FORMATS 2.7.1, 3.10.
-Example: ``{"name": "blosc", "configuration": {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": 4, "blocksize": 0}}``
+Kind: bytes to bytes. Names: ``blosc`` (v3), ``numcodecs.blosc`` (v2 id ``blosc``). Spec: Zarr v3 core codecs, blosc.
+Example: ``{"name": "blosc", "configuration": {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "typesize": 4}}``
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class BloscCodec:
         )
         options.end()
         if spec.size is not None and spec.size > _LIMIT:
-            raise options.error(f"a chunk of {spec.size} bytes is beyond Blosc's limit of 2^31 - 1; make chunks smaller")
+            raise options.error(
+                f"a chunk of {spec.size} bytes is beyond Blosc's limit of 2^31 - 1; make chunks smaller"
+            )
         return codec
 
     def encoded_spec(self) -> BytesSpec:
@@ -91,7 +93,7 @@ class NumcodecsBloscCodec(BloscCodec):
 
     @classmethod
     def from_config(cls, configuration: Mapping[str, Any], spec: BytesSpec) -> BloscCodec:
-        """v2's spelling: ``shuffle`` is 0, 1, 2 or -1 (bits for one-byte elements); the element size comes from the array."""
+        """v2's spelling: ``shuffle`` is 0, 1, 2 or -1 (bits for one-byte elements); the array gives the size of one."""
         options = Options("numcodecs.blosc", configuration)
         shuffle = options.choice("shuffle", {0: 0, 1: 1, 2: 2, -1: -1}, 1)
         if shuffle == -1:

@@ -1,6 +1,6 @@
 """bytes: an array's elements in C order and a stated byte order.
 
-Kind: array to bytes. Names: ``bytes`` (v3); v2 says it in the dtype. Spec: Zarr v3 core codecs, FORMATS 3.10.
+Kind: array to bytes. Names: ``bytes`` (v3); v2 says it in the dtype. Spec: Zarr v3 core codecs, bytes.
 Example: ``{"name": "bytes", "configuration": {"endian": "little"}}``
 """
 
@@ -40,7 +40,7 @@ class BytesCodec:
     def encode(self, array: Array) -> Buffer:
         """The array's own memory where it is laid out right, a copy otherwise."""
         laid_out = np.ascontiguousarray(array, self.stored)
-        return memoryview(laid_out.reshape(-1).view(np.uint8))
+        return laid_out.reshape(-1).view(np.uint8).data
 
     def decode(self, data: Buffer) -> Array:
         """A new array of native byte order."""

@@ -1,6 +1,6 @@
 """bz2: bzip2.
 
-Kind: bytes to bytes. Names: ``numcodecs.bz2`` (v2 id ``bz2``). Spec: FORMATS 2.7.
+Kind: bytes to bytes. Names: ``numcodecs.bz2`` (v2 id ``bz2``). Spec: numcodecs, BZ2.
 Example: ``{"name": "numcodecs.bz2", "configuration": {"level": 1}}``
 """
 

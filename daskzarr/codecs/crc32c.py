@@ -1,6 +1,7 @@
 """crc32c: a checksum after the data, always verified.
 
-Kind: bytes to bytes. Names: ``crc32c`` (v3), ``numcodecs.crc32c`` (v2 id ``crc32c``). Spec: Zarr v3 core codecs, FORMATS 3.10.
+Kind: bytes to bytes. Names: ``crc32c`` (v3), ``numcodecs.crc32c`` (v2 id ``crc32c``).
+Spec: Zarr v3 core codecs, crc32c; RFC 3720.
 Example: ``{"name": "crc32c"}``
 """
 
@@ -38,7 +39,8 @@ class Crc32cCodec:
     def encode(self, data: Buffer) -> Buffer:
         """The data and their checksum."""
         data = bytes(data)
-        return data + google_crc32c.value(data).to_bytes(4, "little")
+        checksum: int = google_crc32c.value(data)
+        return data + checksum.to_bytes(4, "little")
 
     def decode(self, data: Buffer, out: Array | None = None) -> Buffer | Array:
         """The data, once the checksum was found right."""
@@ -48,5 +50,7 @@ class Crc32cCodec:
         body, stored = view[:-4], int.from_bytes(view[-4:], "little")
         found = google_crc32c.value(bytes(body))
         if found != stored:
-            raise CodecError(f"the checksum is {found:08x} where {stored:08x} is stored: the data are damaged", codec="crc32c")
+            raise CodecError(
+                f"the checksum is {found:08x} where {stored:08x} is stored: the data are damaged", codec="crc32c"
+            )
         return body

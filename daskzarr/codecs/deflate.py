@@ -1,6 +1,7 @@
 """gzip and zlib: DEFLATE in its two wrappers.
 
-Kind: bytes to bytes. Names: ``gzip`` (v3), ``numcodecs.gzip`` and ``numcodecs.zlib`` (v2 ids ``gzip``, ``zlib``). Spec: RFC 1952 and 1950, FORMATS 2.7, 3.10.
+Kind: bytes to bytes. Names: ``gzip`` (v3), ``numcodecs.gzip`` and ``numcodecs.zlib`` (v2 ids ``gzip``, ``zlib``).
+Spec: Zarr v3 core codecs, gzip; RFC 1952 and 1950.
 Example: ``{"name": "gzip", "configuration": {"level": 5}}``
 """
 
@@ -46,9 +47,7 @@ class GzipCodec:
     def decode(self, data: Buffer, out: Array | None = None) -> Buffer | Array:
         """All members, one after the other."""
         try:
-            return decompress_members(
-                data, lambda: zlib.decompressobj(self.window_bits), self.spec.size, self.name
-            )
+            return decompress_members(data, lambda: zlib.decompressobj(self.window_bits), self.spec.size, self.name)
         except zlib.error as error:
             raise CodecError(f"the data do not decompress: {error}", codec=self.name) from None
 

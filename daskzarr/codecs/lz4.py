@@ -1,6 +1,6 @@
 """lz4: a four-byte size and one LZ4 block.
 
-Kind: bytes to bytes. Names: ``numcodecs.lz4`` (v2 id ``lz4``). Spec: FORMATS 2.7.
+Kind: bytes to bytes. Names: ``numcodecs.lz4`` (v2 id ``lz4``). Spec: numcodecs, LZ4; the LZ4 block format.
 Example: ``{"name": "numcodecs.lz4", "configuration": {"acceleration": 1}}``
 """
 

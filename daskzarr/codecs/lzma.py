@@ -1,6 +1,6 @@
 """lzma: the xz, legacy and raw forms of LZMA.
 
-Kind: bytes to bytes. Names: ``numcodecs.lzma`` (v2 id ``lzma``). Spec: FORMATS 2.7.
+Kind: bytes to bytes. Names: ``numcodecs.lzma`` (v2 id ``lzma``). Spec: numcodecs, LZMA; the xz file format.
 Example: ``{"name": "numcodecs.lzma", "configuration": {"format": 1, "check": -1, "preset": null, "filters": null}}``
 """
 

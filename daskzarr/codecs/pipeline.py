@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class CodecPipeline:
         return chunk.byteswap(inplace=True).view(self.spec.dtype)
 
     def decode_into(self, data: Buffer, out: Array) -> None:
-        """Stored bytes into an array of the chunk's shape; without a copy where ``out`` lies in memory as the bytes do."""
+        """Stored bytes into an array of the chunk's shape; without a copy where it lies in memory as the bytes do."""
         if self.axes is None:
             out[...] = self._decode_steps(data)
             return
@@ -145,12 +145,12 @@ class CodecPipeline:
         """Back through the codecs on bytes; the last of them may fill ``out``."""
         compressors = self.compressors
         for codec in compressors[:0:-1]:
-            data = codec.decode(data)
+            data = cast(Buffer, codec.decode(data))
         return compressors[0].decode(data, out) if compressors else data
 
     def _decode_steps(self, data: Buffer) -> Array:
         """Back through every codec, one after the other."""
-        array = self.serializer.decode(self._decompress(data))
+        array = self.serializer.decode(cast(Buffer, self._decompress(data)))
         for codec in reversed(self.arrays):
             array = codec.decode(array)
         return array
@@ -160,7 +160,7 @@ def _order_error(configs: Sequence[NamedConfig]) -> UnknownCodecError:
     """The error for codecs that do not follow on each other."""
     names = [config.name for config in configs]
     return UnknownCodecError(
-        f"the codecs {names} do not follow on each other: first any number on arrays, then exactly one from an array to "
-        "bytes (such as 'bytes'), then any number on bytes",
+        f"the codecs {names} do not follow on each other: first any number on arrays, then exactly one from an array "
+        "to bytes (such as 'bytes'), then any number on bytes",
         field="codecs",
     )

@@ -1,6 +1,6 @@
 """transpose: the axes in another order.
 
-Kind: array to array. Names: ``transpose`` (v3); v2 says ``"order": "F"``. Spec: Zarr v3 core codecs, FORMATS 3.10.
+Kind: array to array. Names: ``transpose`` (v3); v2 says ``"order": "F"``. Spec: Zarr v3 core codecs, transpose.
 Example: ``{"name": "transpose", "configuration": {"order": [1, 0]}}``
 """
 

@@ -1,6 +1,6 @@
 """zstd: Zstandard.
 
-Kind: bytes to bytes. Names: ``zstd`` (v3), ``numcodecs.zstd`` (v2 id ``zstd``). Spec: RFC 8878, FORMATS 2.7, 3.10.
+Kind: bytes to bytes. Names: ``zstd`` (v3), ``numcodecs.zstd`` (v2 id ``zstd``). Spec: RFC 8878; Zarr extensions, zstd.
 Example: ``{"name": "zstd", "configuration": {"level": 0, "checksum": false}}``
 """
 

@@ -1,4 +1,4 @@
-"""Stored arrays as Dask array expressions: reads under ``array.query-planning``. Private names of Dask's, like dask_names."""
+"""Stored arrays as expressions: reads under ``array.query-planning``. Private names of Dask's are used here too."""
 
 from __future__ import annotations
 

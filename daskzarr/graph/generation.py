@@ -1,4 +1,4 @@
-"""A node -> how often this process wrote to it: part of the names of reads, so that a read after a write is a new one."""
+"""A node -> how often this process wrote to it: part of a read's name, so that a read after a write is a new one."""
 
 from __future__ import annotations
 

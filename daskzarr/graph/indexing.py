@@ -30,7 +30,10 @@ def split_index(index: Any, shape: tuple[int, ...]) -> tuple[Narrowed, Any] | No
         if pair is None:
             return None
         pairs.append(pair)
-    if all(rest == slice(None) or isinstance(first, int) for first, rest in pairs if first is not None) and None not in parts:
+    if (
+        all(rest == slice(None) or isinstance(first, int) for first, rest in pairs if first is not None)
+        and None not in parts
+    ):
         return tuple(first for first, _ in pairs if first is not None), None
     # Beside steps, lists and new axes, an integer keeps its axis until Dask has seen the whole index.
     narrowed = tuple(slice(p, p + 1) if isinstance(p, int) else p for p, _ in pairs if p is not None)

@@ -27,8 +27,8 @@ from daskzarr.graph.dask_names import (
     TaskRef,
     blockwise_token,
 )
-from daskzarr.graph.lean import LeanLayer
 from daskzarr.graph.indexing import split_index
+from daskzarr.graph.lean import LeanLayer
 
 _TINY_CHUNK = 8 * 2**10
 _PIECES_PER_WORKER = 4
@@ -99,11 +99,10 @@ def read_array(handle: ArrayHandle, blocks: BlockGrid, name: str) -> da.Array:
 class ZarrArray(da.Array):  # type: ignore[misc]
     """A dask array that is read from a store and nothing else yet.
 
-    Basic indexing makes another such array that reads less, and ``compute`` on threads decodes straight into the result.
-    Everything else is Dask's: the result of any operation is a plain ``dask.array.Array``.
+    Basic indexing makes another such array that reads less, and ``compute`` on threads decodes straight into the
+    result. Everything else is Dask's: the result of any operation is a plain ``dask.array.Array``.
     """
 
-    __slots__ = ()
     _read: tuple[ArrayHandle, BlockGrid, str] | None = None
 
     def _source(self) -> tuple[ArrayHandle, BlockGrid, str] | None:
@@ -126,7 +125,7 @@ class ZarrArray(da.Array):  # type: ignore[misc]
 
     @staticmethod
     def __dask_optimize__(graph: Any, keys: Any, **kwargs: Any) -> Any:
-        """Reading and nothing else needs no fusing, only tasks that are quickly made; the rest is Dask's to optimize."""
+        """Reading and nothing else needs no fusing, only tasks that are quickly made; the rest is left to Dask."""
         layers = getattr(graph, "layers", {})
         if sum(isinstance(layer, Blockwise) for layer in layers.values()) != 1 or len(layers) > 2:
             return da.Array.__dask_optimize__(graph, keys, **kwargs)
@@ -147,7 +146,7 @@ class ZarrArray(da.Array):  # type: ignore[misc]
 
 
 def read_whole(handle: ArrayHandle, blocks: BlockGrid, run: Callable[..., Any], options: dict[str, Any]) -> Array:
-    """All cells of the blocks at once: tasks decode into their parts of one result, so nothing is put together later."""
+    """All cells of the blocks: tasks decode into their parts of one result, so nothing is put together later."""
     region = blocks.region
     out = np.empty(region.shape, handle.dtype)
     workers = options.get("num_workers") or dask.config.get("num_workers", None) or CPU_COUNT
@@ -188,4 +187,3 @@ def sources(array: da.Array) -> Iterator[tuple[ArrayHandle, Box]]:
             handles = [arg for arg, index in layer.indices if index is None and isinstance(arg, ArrayHandle)]
             regions = [dep.blocks.region for dep in layer.io_deps.values() if isinstance(dep, BlockBoxes)]
             yield from ((handle, region) for handle in handles for region in regions)
-

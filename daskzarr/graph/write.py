@@ -180,7 +180,7 @@ def written_array(array: da.Array, handle: ArrayHandle, blocks: BlockGrid) -> da
 
 
 def optimize_writes(graph: Any, keys: Any) -> Any:
-    """Fuse reading, computing and writing of each block to one task; keep layers, and their annotations, if possible."""
+    """Fuse reading, computing and writing of each block to one task; layers and annotations stay, if possible."""
     keys = list(flatten([keys]))
     if not isinstance(graph, HighLevelGraph):
         graph = HighLevelGraph.from_collections(id(graph), graph, dependencies=())
@@ -229,4 +229,3 @@ def _holds_data(layer: Layer) -> bool:
     return isinstance(layer, MaterializedLayer) and all(
         isinstance(value, (np.ndarray, DataNode)) for value in layer.mapping.values()
     )
-

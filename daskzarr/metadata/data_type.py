@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class DataType:
 
     @classmethod
     def named(cls, name: str) -> DataType:
-        """From a Zarr v3 name (FORMATS 3.4)."""
+        """From a Zarr v3 name (Zarr v3 core, data types)."""
         if name not in _NAMES:
             raise UnsupportedError(f"data type {name!r} is not supported; known are {', '.join(_NAMES)}")
         return cls(name, np.dtype(name))
@@ -52,7 +52,7 @@ class DataType:
 
 
 def read_v2_dtype(text: Any) -> tuple[DataType, Endian | None]:
-    """A v2 dtype string -> the type and its byte order; None for one-byte types (FORMATS 2.3).
+    """A v2 dtype string -> the type and its byte order; None for one-byte types (Zarr v2, data type encoding).
 
     >>> read_v2_dtype(">i4")
     (DataType(name='int32', dtype=dtype('int32')), 'big')
@@ -79,7 +79,7 @@ def write_v2_dtype(data_type: DataType, endian: Endian | None) -> str:
 
 
 def fill_scalar(data_type: DataType, value: Any) -> np.generic:
-    """The fill value as a NumPy scalar, bit by bit what the JSON says (FORMATS 2.4 and 3.6).
+    """The fill value as a NumPy scalar, bit by bit what the JSON says (Zarr v2 and v3, fill value encoding).
 
     ``None`` (v2: undefined) reads as zero.
 
@@ -88,14 +88,15 @@ def fill_scalar(data_type: DataType, value: Any) -> np.generic:
     """
     dtype = data_type.dtype
     if value is None:
-        return dtype.type(0)
+        return cast(np.generic, dtype.type(0))
     try:
         if dtype.kind == "c":
             if isinstance(value, (list, tuple)) and len(value) == 2:
                 half = np.dtype(f"f{dtype.itemsize // 2}")
-                return np.array([_real(half, part) for part in value], half).view(dtype)[0]  # type: ignore[no-any-return]
+                pair: np.generic = np.array([_real(half, part) for part in value], half).view(dtype)[0]
+                return pair
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return dtype.type(value)
+                return cast(np.generic, dtype.type(value))
         elif dtype.kind == "f":
             return _real(dtype, value)
         elif dtype.kind == "b":
@@ -117,7 +118,7 @@ def _integer(dtype: np.dtype[Any], value: Any) -> np.generic:
     info = np.iinfo(dtype)
     if not info.min <= value <= info.max:
         raise OverflowError
-    return dtype.type(value)  # type: ignore[no-any-return]
+    return cast(np.generic, dtype.type(value))
 
 
 def _real(dtype: np.dtype[Any], value: Any) -> np.generic:
@@ -126,15 +127,15 @@ def _real(dtype: np.dtype[Any], value: Any) -> np.generic:
         if value.startswith("0x"):
             if len(value) != 2 + 2 * dtype.itemsize:
                 raise ValueError
-            return np.array(int(value, 16), f"u{dtype.itemsize}").view(dtype)[()]  # type: ignore[no-any-return]
+            return cast(np.generic, np.array(int(value, 16), f"u{dtype.itemsize}").view(dtype)[()])
         special = _SPECIAL.get(value, _LENIENT.get(value))
         if special is None:
             raise ValueError
-        return dtype.type(special)  # type: ignore[no-any-return]
+        return cast(np.generic, dtype.type(special))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
     with np.errstate(over="ignore"):
-        return dtype.type(value)  # type: ignore[no-any-return]
+        return cast(np.generic, dtype.type(value))
 
 
 def fill_json(data_type: DataType, value: Any) -> Any:
@@ -145,7 +146,9 @@ def fill_json(data_type: DataType, value: Any) -> Any:
     """
     if isinstance(value, (np.generic, np.ndarray)):
         if value.ndim:
-            raise MetadataError(f"the fill value has to be one value, not an array of shape {value.shape}", field="fill_value")
+            raise MetadataError(
+                f"the fill value has to be one value, not an array of shape {value.shape}", field="fill_value"
+            )
         if value.dtype == data_type.dtype:
             return _spell(np.asarray(value, data_type.dtype)[()])
         value = value.item()

@@ -1,4 +1,4 @@
-""".zarray, .zattrs and .zgroup of Zarr v2 <-> the model (FORMATS 2)."""
+""".zarray, .zattrs and .zgroup of Zarr v2 <-> the model (Zarr v2, storage)."""
 
 from __future__ import annotations
 

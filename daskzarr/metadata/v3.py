@@ -1,4 +1,4 @@
-"""zarr.json of Zarr v3 <-> the model (FORMATS 3.2, 3.3)."""
+"""zarr.json of Zarr v3 <-> the model (Zarr v3 core, metadata)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     if missing:
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
     if document.get("storage_transformers"):
-        raise UnsupportedError("the array has storage transformers, of which none is defined", field="storage_transformers")
+        raise UnsupportedError(
+            "the array has storage transformers, of which none is defined", field="storage_transformers"
+        )
     shape = read_lengths(document["shape"], "shape", least=0)
     data_type = NamedConfig.read(document["data_type"], "data_type")
     names = document.get("dimension_names")
@@ -69,7 +71,7 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
 
 
 def write_array(metadata: ArrayMetadata) -> dict[str, Any]:
-    """The array document of a model: every member our profile asks for (FORMATS 3.15)."""
+    """The array document of a model: every member spelled out, defaults too."""
     document: dict[str, Any] = {
         "zarr_format": 3,
         "node_type": "array",
@@ -137,5 +139,3 @@ def _read_extra(document: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
                 field=name,
             )
     return extra
-
-

@@ -35,7 +35,8 @@ class LocalStore:
     --------
     >>> import tempfile
     >>> store = LocalStore(tempfile.mkdtemp())
-    >>> store.set("a/b", b"123"); bytes(store.get("a/b")), store.get("a/c")
+    >>> store.set("a/b", b"123")
+    ... bytes(store.get("a/b")), store.get("a/c")
     (b'123', None)
     """
 

@@ -40,6 +40,7 @@ class MappingStore:
     token: str
 
     def __new__(cls, mapping: Mapping[str, Any]) -> MappingStore:
+        """The store of this mapping object, if there is one; a new one otherwise."""
         with _lock:
             known = _known.get(id(mapping))
             if known is not None and known.mapping is mapping:
@@ -108,7 +109,8 @@ class MappingStore:
     def list_dir(self, prefix: str) -> Listing:
         """By looking at every key: a mapping has no faster way."""
         lead = prefix.rstrip("/") + "/" if prefix else ""
-        keys, prefixes = set(), set()
+        keys: set[str] = set()
+        prefixes: set[str] = set()
         for key in list(self.mapping):
             if key.startswith(lead):
                 name, slash, _ = key[len(lead) :].partition("/")

@@ -22,7 +22,7 @@ def location_of_zarr_python(place: Any, store_on: Callable[[Any, str], Store]) -
     if hasattr(place, "store_path"):  # Array, Group
         place = place.store_path
     if hasattr(place, "store") and hasattr(place, "path"):  # StorePath
-        return location_of_zarr_python(place.store, store_on) / place.path
+        return location_of_zarr_python(place.store, store_on) / str(place.path)
     if hasattr(place, "_store_dict"):  # MemoryStore
         return Location(MappingStore(_memory(place)))
     if hasattr(place, "fs") and hasattr(place, "path"):  # FsspecStore
