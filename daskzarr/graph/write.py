@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import uuid
@@ -147,8 +148,18 @@ def _write_graph(array: da.Array, handle: ArrayHandle, blocks: BlockGrid, token:
     task = Task(name, write_block, *(TaskRef(blockwise_token(i)) for i in range(3)))
     inputs = [(handle, None), (source, axes), (BlockBoxes(blocks), axes)]
     layer = Blockwise(name, axes, task, inputs, numblocks={source: array.numblocks})
-    layers = {**graph.layers, name: layer}
-    return HighLevelGraph(layers, {**graph.dependencies, name: {source}}), name
+    layers = {key: _without_chunks(other) for key, other in graph.layers.items()}
+    return HighLevelGraph({**layers, name: layer}, {**graph.dependencies, name: {source}}), name
+
+
+def _without_chunks(layer: Layer) -> Layer:
+    """The layer without the note of every chunk's size that Dask draws it by: it would travel with the graph."""
+    notes = layer.collection_annotations
+    if not notes or "chunks" not in notes or not isinstance(layer, Blockwise):
+        return layer
+    bare = copy.copy(layer)
+    bare.collection_annotations = {key: value for key, value in notes.items() if key != "chunks"}
+    return bare
 
 
 def _graph_of(array: da.Array) -> tuple[str, HighLevelGraph]:

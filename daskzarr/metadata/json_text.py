@@ -11,7 +11,7 @@ from daskzarr.errors import MetadataError
 
 
 def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, Any]:
-    """A JSON object from a stored document; the bare tokens NaN and Infinity are read too as zarr-python writes them."""
+    """A JSON object from a stored document; the bare tokens NaN and Infinity, which some write, are read."""
     try:
         value = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:
