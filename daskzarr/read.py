@@ -142,8 +142,6 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
     ):
         chunks = _fill_in_auto(chunks, array)
     lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in stored))
-    if any(math.isnan(n) for axis in lengths for n in axis):
-        raise MetadataError(f"chunks is {chunks!r}; the sizes have to be known", field="chunks")
     return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
 
 

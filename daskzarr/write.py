@@ -206,7 +206,7 @@ def _check_sizes_known(arr: Any) -> None:
             f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first",
             field="arr",
         )
-    if any(math.isnan(n) for axis in arr.chunks for n in axis):
+    if any(math.isnan(n) for n in arr.shape):
         raise MetadataError(
             "the array has unknown chunk sizes, so its shape is unknown; call x.compute_chunk_sizes() first",
             field="chunks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from dask.array._array_expr._slicing import SliceSlicesIntegers
 from dask.base import tokenize
 
 from daskzarr.block_grid import BlockGrid
+from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import ArrayHandle
 from daskzarr.graph.indexing import split_index
 from daskzarr.graph.lean import LeanLayer
@@ -54,6 +56,13 @@ class ZarrRead(IO):  # type: ignore[misc]
 def read_expression(handle: ArrayHandle, blocks: BlockGrid, name: str) -> da.Array:
     """The dask array of a stored array's blocks, as an expression."""
     return new_collection(ZarrRead(handle, blocks, name))
+
+
+def reads_of(array: da.Array) -> Iterator[tuple[ArrayHandle, Box]]:
+    """Every stored array that an expression reads, with the region it reads of it."""
+    for node in array.expr.walk():
+        if isinstance(node, ZarrRead):
+            yield node.operand("handle"), node.operand("blocks").region
 
 
 def graph_expression(graph: dict[Any, Any], keys: list[Any], chunks: Any, meta: Any) -> da.Array:

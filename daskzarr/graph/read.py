@@ -148,6 +148,8 @@ class ZarrArray(da.Array):  # type: ignore[misc]
 def read_whole(handle: ArrayHandle, blocks: BlockGrid, run: Callable[..., Any], options: dict[str, Any]) -> Array:
     """All cells of the blocks: tasks decode into their parts of one result, so nothing is put together later."""
     region = blocks.region
+    if not region.shape:
+        return read_box(handle, region)  # a scalar has no parts to be views of
     out = np.empty(region.shape, handle.dtype)
     workers = options.get("num_workers") or dask.config.get("num_workers", None) or CPU_COUNT
     name = f"daskzarr-read-{dask.base.tokenize(handle, repr(region))}"
@@ -181,6 +183,11 @@ def _pieces(handle: ArrayHandle, region: Box, workers: int) -> Iterator[Box]:
 
 def sources(array: da.Array) -> Iterator[tuple[ArrayHandle, Box]]:
     """Every stored array that the graph of ``array`` reads, with the region it reads of it."""
+    if hasattr(array, "expr"):
+        from daskzarr.graph.expression import reads_of
+
+        yield from reads_of(array)
+        return
     graph = array.__dask_graph__()
     for layer in getattr(graph, "layers", {}).values():
         if isinstance(layer, Blockwise):
