@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from daskzarr.chunk_grid import Box, ChunkProjection, RegularGrid
 from daskzarr.codecs import ChunkSpec, CodecPipeline
-from daskzarr.errors import CodecError, MissingChunkError
+from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError, origin
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata
 from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
@@ -58,8 +58,8 @@ class ArrayHandle:
         handle = _interned(cls, location.store, location.path, array.metadata.compact(), missing, write_empty_chunks)
         try:
             handle.pipeline  # noqa: B018
-        except Exception as error:
-            raise store_error("building the codecs", error, location, "") from error
+        except DaskZarrError as error:
+            raise error.locate(url=location.store.url, node=location.path) from None
         return handle
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -164,7 +164,7 @@ def _read_single(handle: ArrayHandle, box: Box, index: tuple[int, ...]) -> Array
     try:
         chunk = _read_raw(handle, key) if handle.reads_into else _read_chunk(handle, key)
     except Exception as error:
-        raise handle.failure("reading a chunk", error, key) from error
+        raise handle.failure("reading a chunk", error, key) from origin(error)
     shape = box.shape
     if chunk is None:
         return _fill(handle, shape, key)
@@ -209,7 +209,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
             else:
                 cells[...] = pipeline.decode(data)[projection.chunk_slices]
         except Exception as error:
-            raise handle.failure("reading a chunk", error, key) from error
+            raise handle.failure("reading a chunk", error, key) from origin(error)
 
 
 def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str], out: Array) -> None:
@@ -226,7 +226,7 @@ def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys:
             elif not in_place:
                 cells[...] = chunk[projection.chunk_slices]
         except Exception as error:
-            raise handle.failure("reading a chunk", error, key) from error
+            raise handle.failure("reading a chunk", error, key) from origin(error)
 
 
 def _fill(handle: ArrayHandle, shape: tuple[int, ...], key: str) -> Array:
@@ -291,7 +291,7 @@ def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> i
         data = handle.pipeline.encode(cells)
         store.set(key, data)
     except Exception as error:
-        raise handle.failure("writing a chunk", error, key) from error
+        raise handle.failure("writing a chunk", error, key) from origin(error)
     return len(data)
 
 

@@ -80,6 +80,11 @@ def _rebuild(cls: type[DaskZarrError], message: str) -> DaskZarrError:
     return cls(message)
 
 
+def origin(error: Exception) -> BaseException | None:
+    """What to name as the cause where an error is raised again, perhaps as itself: never itself."""
+    return error.__cause__ if isinstance(error, DaskZarrError) else error
+
+
 class NodeNotFoundError(DaskZarrError, FileNotFoundError):
     """There is no array or group where one was asked for."""
 

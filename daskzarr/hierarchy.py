@@ -15,6 +15,7 @@ from daskzarr.errors import (
     StoreError,
     StorePermissionError,
     UnsupportedError,
+    origin,
 )
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, v2, v3
 from daskzarr.metadata.json_text import format_object, parse_object
@@ -189,7 +190,7 @@ def read_node(
         if node is None and zarr_format in (None, 2):
             node = _read_v2(location, attributes)
     except DaskZarrError as error:
-        raise error.locate(url=location.store.url, node=location.path) from error.__cause__
+        raise error.locate(url=location.store.url, node=location.path) from origin(error)
     if node is None:
         looked_for = {None: "zarr.json, .zarray or .zgroup", 3: "zarr.json", 2: ".zarray or .zgroup"}[zarr_format]
         raise NodeNotFoundError(
@@ -233,7 +234,7 @@ def _get(location: Location, name: str) -> Buffer | None:
     try:
         return location.store.get(location.key(name))
     except Exception as error:
-        raise store_error("reading " + name, error, location, name) from error
+        raise store_error("reading " + name, error, location, name) from origin(error)
 
 
 def store_error(doing: str, error: Exception, location: Location, key: str) -> DaskZarrError:
@@ -299,7 +300,7 @@ def _make_room(location: Location, overwrite: bool) -> None:
         try:
             store.delete_below(location.path)
         except Exception as error:
-            raise store_error("deleting the old node", error, location, "") from error
+            raise store_error("deleting the old node", error, location, "") from origin(error)
     elif node_exists(location):
         raise NodeExistsError(
             'there is an array or group here already; pass overwrite=True (or mode="w") to replace it',
@@ -339,4 +340,4 @@ def _write(location: Location, documents: Mapping[str, bytes]) -> None:
         try:
             store.set(location.key(name), text)
         except Exception as error:
-            raise store_error("writing " + name, error, location, name) from error
+            raise store_error("writing " + name, error, location, name) from origin(error)

@@ -67,7 +67,7 @@ def suggestion(error):
 
 @given(writes())
 def test_refuses_just_what_would_share_a_stored_chunk(write):
-    chunks, start, grid = write
+    chunks, start, _ = write
     if not all(map(sum, chunks)):
         return  # nothing is written: test_an_array_without_cells_shares_nothing
     if shared_chunks(*write):

@@ -145,10 +145,11 @@ def test_a_scalar_is_one_block():
     assert grid.box(()) == grid.region == Box((), ())
 
 
-grown = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=4), st.integers(0, 4000), st.booleans()
+chunked_axes = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=4)
+limits = st.integers(0, 4000)
 
 
-@given(*grown)
+@given(chunked_axes, limits, st.booleans())
 def test_grown_blocks_are_whole_chunks_within_the_limit(axes, limit, trailing_first):
     shape, chunk_shape = [n for n, _ in axes], [c for _, c in axes]
     block = grow_blocks(shape, chunk_shape, limit, trailing_first=trailing_first)
@@ -157,7 +158,7 @@ def test_grown_blocks_are_whole_chunks_within_the_limit(axes, limit, trailing_fi
     assert math.prod(block) <= max(limit, math.prod(chunk_shape))
 
 
-@given(*grown)
+@given(chunked_axes, limits, st.booleans())
 def test_grown_blocks_are_no_longer_than_the_array_needs_and_even(axes, limit, trailing_first):
     shape, chunk_shape = [n for n, _ in axes], [c for _, c in axes]
     block = grow_blocks(shape, chunk_shape, limit, trailing_first=trailing_first)
@@ -168,8 +169,8 @@ def test_grown_blocks_are_no_longer_than_the_array_needs_and_even(axes, limit, t
         assert times == -(-chunks // blocks), "fewer chunks a block give as many blocks, of more even length"
 
 
-@given(*grown)
-def test_blocks_grown_from_the_trailing_axis_are_runs_of_memory(axes, limit, _):
+@given(chunked_axes, limits)
+def test_blocks_grown_from_the_trailing_axis_are_runs_of_memory(axes, limit):
     shape, chunk_shape = [n for n, _ in axes], [c for _, c in axes]
     block = grow_blocks(shape, chunk_shape, limit, trailing_first=True)
     several = [i for i, (b, c) in enumerate(zip(block, chunk_shape, strict=True)) if b > c]
@@ -177,7 +178,7 @@ def test_blocks_grown_from_the_trailing_axis_are_runs_of_memory(axes, limit, _):
         assert block[axis] >= shape[axis]
 
 
-@given(grown[0], grown[2])
+@given(chunked_axes, st.booleans())
 def test_with_room_for_everything_one_block_covers_the_array(axes, trailing_first):
     shape, chunk_shape = [n for n, _ in axes], [c for _, c in axes]
     room = math.prod(n + c for n, c in axes)

@@ -98,7 +98,9 @@ def test_importing_daskzarr_loads_no_peer():
 
 def test_using_daskzarr_loads_no_peer_that_dask_does_not():
     statement = "import daskzarr; daskzarr.from_zarr, daskzarr.to_zarr, daskzarr.open_array, daskzarr.create_array"
-    by_dask = loaded_after("import dask.array, dask.threaded, dask.delayed")  # Dask loads xarray where that is installed
+    by_dask = loaded_after(
+        "import dask.array, dask.threaded, dask.delayed"
+    )  # Dask loads xarray where that is installed
     assert not (loaded_after(statement) & PEERS) - by_dask
 
 

@@ -110,7 +110,7 @@ def fuse_tasks(graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
         if type(node) is DataNode and key not in keys and (uses[key] == 1 or getattr(node.value, "ndim", 1) == 0)
     }
     tasks = {
-        key: node.substitute(constants) if node.dependencies & constants.keys() else node
+        key: node.substitute(constants, key=key) if node.dependencies & constants.keys() else node
         for key, node in tasks.items()
         if key not in constants
     }

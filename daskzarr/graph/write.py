@@ -208,11 +208,11 @@ def _make_lean(graph: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
     ready = {name: layer.mapping for name, layer in graph.layers.items() if _holds_data(layer)}
     data = {key: plain(value) for mapping in ready.values() for key, value in mapping.items()}
     lean = {name: LeanLayer.of(layer, data) for name, layer in graph.layers.items()}
-    wanted = {key[0] if isinstance(key, tuple) else key for key in keys}
+    wanted = set(keys)
     for name, layer in lean.items():
-        if not isinstance(layer, LeanLayer):
-            wanted |= graph.dependencies[name]
-    gone = ready.keys() - wanted
+        if not isinstance(layer, (LeanLayer, ReceiptTree)) and name not in ready:
+            wanted |= data.keys() if layer.has_legacy_tasks else set().union(*(t.dependencies for t in layer.values()))
+    gone = {name for name, mapping in ready.items() if not mapping.keys() & wanted}
     return HighLevelGraph(
         {name: layer for name, layer in lean.items() if name not in gone},
         {name: above - gone for name, above in graph.dependencies.items() if name not in gone},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         dask_chunks,
         distinct_values,
     )
+    from daskzarr.testing.web_server import WebServer
 
 if "pytest" in sys.modules:  # failed assertions of the contract then show their values
     import pytest
@@ -36,6 +37,7 @@ _PLACES = {
     "RecordingStore": "recording_store",
     "Request": "recording_store",
     "StoreContract": "store_contract",
+    "WebServer": "web_server",
     "array_settings": "strategies",
     "arrays": "strategies",
     "chunk_shapes": "strategies",
@@ -50,6 +52,7 @@ __all__ = [
     "RecordingStore",
     "Request",
     "StoreContract",
+    "WebServer",
     "array_settings",
     "arrays",
     "chunk_shapes",

@@ -40,11 +40,8 @@ _RANGES = {
 
 _ODD_KEYS = {
     "leading dot": ".zarray",
-    "leading dots": "..a",
-    "trailing dot": "a.",
-    "dots": "a.b..c",
-    "space": "a b",
-    "spaces at the ends": " a ",
+    "dots": "..a.b..c.",
+    "spaces": " a  b ",
     "percent": "50%",
     "percent code": "a%20b",
     "plus": "a+b",
@@ -55,14 +52,8 @@ _ODD_KEYS = {
     "question mark": "a?b",
     "hash": "a#b",
     "tilde": "~",
-    "at": "a@b",
-    "colon": "a:b",
-    "comma": "a,b",
-    "braces": "{a,b}",
-    "equals and ampersand": "a=b&c;d",
-    "quotes": "a'b\"c",
-    "dollar": "$HOME",
-    "dash": "-rf",
+    "at and colon": "a@b:c",
+    "punctuation": "-{a,b};c=d&e$f'g\"h!",
     "upper case": "A",
     "accents": "\u00fcn\u00efc\u00f6d\u00e9",
     "beyond Latin": "\u65e5\u672c\u8a9e \U0001f30a",
@@ -258,40 +249,29 @@ class StoreContract:
 
     @pytest.mark.parametrize("key", _ODD_KEYS.values(), ids=list(_ODD_KEYS))
     def test_odd_key(self, store: Store, key: str) -> None:
-        """A key means itself: it is no pattern, no URL, and not cleaned up."""
-        decoys = decoys_of(key)
+        """A key means itself: it is no pattern, no part of a URL, and not cleaned up; nothing else goes with it."""
+        decoys = {name: b"decoy " + name.encode() for name in _DECOYS if not key.startswith(name + "/")}
         self.seed(store, decoys)
         assert store.get(key) is None
         assert list(store.get_many([key])) == [None]
-        self.seed(store, {key: b"odd"})
+        self.seed(store, {key: b"odd", key + "z/below": b"below"})
         assert value_of(store, key) == b"odd"
-        assert value_of(store, key, ByteRange(1, 1)) == b"d"
         assert [as_bytes(value) for value in store.get_many([key, "ab"])] == [b"odd", b"decoy ab"]
-        for name, value in decoys.items():
-            assert value_of(store, name) == value
-
-    @pytest.mark.parametrize("key", _ODD_KEYS.values(), ids=list(_ODD_KEYS))
-    def test_odd_key_written(self, store: Store, key: str) -> None:
-        """A key means itself when it is replaced, listed and deleted, too: nothing else goes with it."""
-        writable = self.offered(store, WritableStore)
-        if writable is None:
-            return
-        decoys = decoys_of(key)
-        self.seed(store, {**decoys, key: b"old value", key + "z/below": b"below"})
-        writable.set(key, b"new")
-        assert value_of(store, key) == b"new"
         if self.offered(store, ListableStore):
             folder, _, name = key.rpartition("/")
             assert name in store.list_dir(folder).keys  # type: ignore[attr-defined]
             assert name + "z" in store.list_dir(folder).prefixes  # type: ignore[attr-defined]
             assert store.list_dir(key + "z").keys == ("below",)  # type: ignore[attr-defined]
-        writable.delete_below(key + "z")
-        assert store.get(key + "z/below") is None
-        assert value_of(store, key) == b"new"
-        writable.delete(key)
-        assert store.get(key) is None
+        writable = self.offered(store, WritableStore)
+        if writable is not None:
+            writable.set(key, b"new")
+            assert value_of(store, key) == b"new"
+            writable.delete_below(key + "z")
+            assert (value_of(store, key), store.get(key + "z/below")) == (b"new", None)
+            writable.delete(key)
+            assert store.get(key) is None
         for name, value in decoys.items():
-            assert value_of(store, name) == value
+            assert value_of(store, name) == value, name
 
     # Writing
 
@@ -643,11 +623,6 @@ class StoreContract:
                 done.set()
             assert all(reader.result() > 0 for reader in readers)
         assert value_of(store, "a/b") == versions[-1]
-
-
-def decoys_of(key: str) -> dict[str, bytes]:
-    """Values under keys that ``key`` may be mistaken for, and that can stand beside it."""
-    return {name: b"decoy " + name.encode() for name in _DECOYS if not key.startswith(name + "/")}
 
 
 def as_bytes(value: Buffer | None) -> bytes | None:

@@ -87,8 +87,12 @@ def test_the_byte_order_of_one_byte_means_nothing(order, kind):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "i4", "=i4", "<i3", "<i0", "<i16", "<f1", "<f16", "<c32", "<b2", "|O", "|S4", "<U4", "|V8", "<M8[ns]", "<m8"]
-    + ["<i4 ", "int32", "bfloat16", "int4", "<i99999999999999999999", None, 4, True, {}, [["a", "<i4"]], ["<i4"]],
+    [
+        *("", "i4", "=i4", "<i4 ", "int32", "bfloat16", "int4"),
+        *("<i3", "<i0", "<i16", "<f1", "<f16", "<c32", "<b2", "<i99999999999999999999"),
+        *("|O", "|S4", "<U4", "|V8", "<M8[ns]", "<m8"),
+        *(None, 4, True, {}, [["a", "<i4"]], ["<i4"]),
+    ],
 )
 def test_other_v2_dtypes_are_unsupported(text):
     with pytest.raises(UnsupportedError) as caught:
@@ -248,7 +252,9 @@ def test_the_spelling_is_a_fixed_point(typed):
 def test_only_the_one_usual_nan_is_written_by_name(typed):
     data_type, scalar = typed
     spelled = fill_json(data_type, scalar)
-    for part, text in zip([scalar.real, scalar.imag], spelled if isinstance(spelled, list) else [spelled], strict=False):
+    for part, text in zip(
+        [scalar.real, scalar.imag], spelled if isinstance(spelled, list) else [spelled], strict=False
+    ):
         if np.isnan(part):
             usual = {2: 0x7E00, 4: 0x7FC00000, 8: 0x7FF8000000000000}[part.dtype.itemsize]
             assert text == ("NaN" if bits(part) == usual else f"0x{bits(part):0{2 * part.dtype.itemsize}x}")
