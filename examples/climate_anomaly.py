@@ -41,7 +41,9 @@ def convert(file: Path, name: str, store: Path, component: str, years_a_chunk: i
                 store,
                 f"{component}/{coordinate}",
                 dimension_names=[coordinate],
-                attributes={key: source[coordinate].getncattr(key) for key in source[coordinate].ncattrs() if key in KEPT},
+                attributes={
+                    key: source[coordinate].getncattr(key) for key in source[coordinate].ncattrs() if key in KEPT
+                },
             )
         daskzarr.to_zarr(
             da.from_array(variable[...], chunks=(years_a_chunk, *variable.shape[1:])),

@@ -1,0 +1,50 @@
+"""Every benchmark runs, small, and its contenders agree."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import read_write
+from benchmarks.paired import measure, save
+from benchmarks.yardsticks import limit
+
+SMALL = ((256, 512), (64, 128))
+
+
+@pytest.mark.parametrize("codec", read_write.CODECS)
+@pytest.mark.parametrize("case", read_write.CASES)
+def test_contenders_agree(case, codec, tmp_path, monkeypatch):
+    monkeypatch.setitem(read_write.SIZES, "small", SMALL)
+    tiles = read_write.make(str(tmp_path / "source"), "small", codec)
+    base, contenders = read_write.CASES[case](tiles)
+    contenders = {
+        name: run for name, run in contenders.items() if "zarr-python" not in name and "tensorstore" not in name
+    }
+    assert base in contenders
+    results = {}
+    for name, run in contenders.items():
+        result = run()
+        if case in ("write", "copy"):
+            result = limit(replace(tiles, root=tiles.root + "-written"))
+            read_write.shutil.rmtree(tiles.root + "-written")
+        results[name] = result
+    expected = read_write.field(SMALL[0]) + (case == "copy")
+    for name, result in results.items():
+        if case == "sum":
+            assert math.isclose(result, expected.sum(dtype="f8"), rel_tol=1e-4), name
+        elif case in ("write", "copy") or (case == "read" and "blocks" not in name):
+            np.testing.assert_array_equal(result, expected, err_msg=name)
+
+
+def test_ratios_are_to_the_base(tmp_path):
+    calls = []
+    results = measure(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, "a", lambda: calls.append("-")
+    )
+    assert results["a"]["ratio"] == 1
+    assert calls == ["-", "a", "-", "b", "-", "b", "-", "a"] * 2
+    save(str(tmp_path / "out.json"), {"case": results})
+    assert json.loads((tmp_path / "out.json").read_text())["cases"]["case"]["b"]["ratio"] > 0
