@@ -19,7 +19,7 @@ from daskzarr.errors import (
 )
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, v2, v3
 from daskzarr.metadata.json_text import format_object, parse_object
-from daskzarr.store import Buffer, Location, Store, WritableStore, locate
+from daskzarr.store import Buffer, ListableStore, Location, Store, WritableStore, locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +297,7 @@ def _make_room(location: Location, overwrite: bool) -> None:
     """Make sure that no node is at the location: by an error, or by deleting what is there."""
     store = writable(location)
     if overwrite:
+        _refuse_strangers(location)
         try:
             store.delete_below(location.path)
         except Exception as error:
@@ -304,6 +305,22 @@ def _make_room(location: Location, overwrite: bool) -> None:
     elif node_exists(location):
         raise NodeExistsError(
             'there is an array or group here already; pass overwrite=True (or mode="w") to replace it',
+            url=store.url,
+            node=location.path,
+        )
+
+
+def _refuse_strangers(location: Location) -> None:
+    """A folder that is no node may hold anything: it is not ours to delete."""
+    store = location.store
+    if node_exists(location) or not isinstance(store, ListableStore):
+        return
+    listing = store.list_dir(location.path)
+    if listing.keys or listing.prefixes:
+        found = ", ".join((*listing.keys, *listing.prefixes)[:3])
+        raise NodeExistsError(
+            f"what is here ({found}, ...) is no array or group, so it is not overwritten; delete it yourself, or choose "
+            "another place",
             url=store.url,
             node=location.path,
         )

@@ -25,6 +25,7 @@ _MANY_BLOCKS = 5_000
 _TINY_BLOCK = 2**20
 _PARALLEL_BLOCKS = 32
 _LEAST_SPLIT = 8 * 2**20
+_MOST_BLOCKS = 2**21
 
 
 def from_zarr(
@@ -132,7 +133,8 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
     """How the dask array is cut."""
     shape, stored = array.shape, array.chunks
     if chunks is None:
-        blocks = BlockGrid(tuple(RegularCuts(0, n, c) for n, c in zip(shape, stored, strict=True)))
+        steps = (c * _times(n, c) for n, c in zip(shape, stored, strict=True))
+        blocks = BlockGrid(tuple(RegularCuts(0, n, step) for n, step in zip(shape, steps, strict=True)))
         _warn_of_tiny_blocks(array, blocks)
         return blocks
     if isinstance(chunks, str) and chunks == "auto":
@@ -145,6 +147,11 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
     return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
 
 
+def _times(length: int, step: int) -> int:
+    """How many steps make a block, so that Dask can list the blocks of an axis: one, save on axes beyond all measure."""
+    return -(-length // (step * _MOST_BLOCKS)) or 1
+
+
 def auto_chunks(array: StoredArray) -> tuple[int, ...]:
     """The block shape that ``chunks="auto"`` stands for."""
     itemsize = array.dtype.itemsize
@@ -152,7 +159,8 @@ def auto_chunks(array: StoredArray) -> tuple[int, ...]:
     total = math.prod(array.shape) * itemsize
     wanted = min(limit, max(total // _PARALLEL_BLOCKS, _LEAST_SPLIT))
     shape = grow_blocks(array.shape, array.chunks, wanted // itemsize)
-    return tuple(max(min(n, length), 1) for n, length in zip(shape, array.shape, strict=True))
+    lengths = (n * _times(length, n) for n, length in zip(shape, array.shape, strict=True))
+    return tuple(max(min(n, length), 1) for n, length in zip(lengths, array.shape, strict=True))
 
 
 def _fill_in_auto(chunks: Any, array: StoredArray) -> tuple[Any, ...]:

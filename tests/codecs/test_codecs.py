@@ -90,6 +90,11 @@ def test_bytes_reads_any_non_zero_byte_as_true():
     assert (found == np.array([False, True, True, True])).all()
 
 
+def test_bytes_is_read_under_the_name_of_old_drafts():
+    codec = on_array("endian", {"endian": "big"}, (2,), "int16")
+    assert codec.decode(unhex("00 01 ff fe")).tolist() == [1, -2]
+
+
 @pytest.mark.parametrize("size", [0, 11, 13, 24])
 def test_bytes_refuses_another_number_of_bytes(size):
     with pytest.raises(CodecError):

@@ -153,12 +153,8 @@ def distinct(shape, dtype):
         words = parts.view(f"u{parts.dtype.itemsize}")
         infinity = words.dtype.type(np.array(np.inf, parts.dtype).view(words.dtype))
         parts[1:4] = [np.inf, -np.inf, -0.0]
-        words[4:8] = [
-            1,
-            infinity + 1,
-            infinity | 1 << 1 | infinity >> 1,
-            ~words.dtype.type(0),
-        ]  # a denormal, three NaNs
+        words[4] = 1  # a denormal
+        words[5:8] = [infinity + 1, infinity | infinity >> 1 | 2, ~words.dtype.type(0)]  # NaNs with payloads
     return cells.reshape(shape)
 
 
@@ -227,7 +223,8 @@ def tensorstore_spec(path, case):
 def write_with_tensorstore(path, case):
     metadata = {"zarr_format": case.zarr_format, "shape": case.shape, "fill_value": case.fill_json}
     if case.zarr_format == 2:
-        metadata |= {"chunks": case.chunks, "dtype": case.dtype, "order": v2_order(case), "filters": None}
+        order = "C" if len(case.shape) < 2 else v2_order(case)  # it makes no array of order F where the two are one
+        metadata |= {"chunks": case.chunks, "dtype": case.dtype, "order": order, "filters": None}
         metadata |= {"compressor": case.compressors, "dimension_separator": case.encoding[1]}
     else:
         grid = {"name": "regular", "configuration": {"chunk_shape": case.chunks}}
@@ -461,8 +458,16 @@ def test_every_chunk_key_encoding(encoding, shape, peer):
 # ---- fill values that need all their bits
 
 
-@pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("bits", [0x7FC00001, 0xFFC00000, 0x7F800001])
+@pytest.mark.parametrize(
+    ("peer", "bits"),
+    [
+        ("zarr-python", 0x7FC00001),
+        ("zarr-python", 0xFFC00000),
+        ("tensorstore", 0x7FC00001),
+        ("tensorstore", 0xFFC00000),
+        ("tensorstore", 0x7F800001),  # signaling: zarr-python makes it quiet
+    ],
+)
 def test_peers_read_a_nan_fill_value_with_its_payload(peer, bits):
     fill = np.array(bits, "u4").view("f4")[()]
     case = Case(dtype="<f4")
@@ -541,7 +546,6 @@ def test_daskzarr_reads_the_arrays_of_zarr_pythons_hierarchy(zarr_format):
     with directory() as path:
         group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
         group.create_array("g/b", shape=(6,), chunks=(2,), dtype="i4")[...] = np.arange(6)
-        zarr.consolidate_metadata(path, zarr_format=zarr_format) if zarr_format == 2 else None
         assert daskzarr.open_group(path)["g/b"].shape == (6,)
         assert daskzarr.from_zarr(path, "g/b").compute().tolist() == list(range(6))
 
@@ -567,8 +571,8 @@ OBJECTS_OF_V3 = [
 ]
 
 
-def name_of(settings_):
-    return " ".join(f"{k}={v}"[:40] for k, v in settings_.items())
+def name_of(how):
+    return " ".join(f"{word}={value}"[:40] for word, value in how.items())
 
 
 @pytest.mark.parametrize("how", OBJECTS_OF_V3, ids=name_of)
