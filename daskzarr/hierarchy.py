@@ -10,7 +10,6 @@ import numpy as np
 
 from daskzarr.errors import (
     DaskZarrError,
-    NodeExistsError,
     NodeNotFoundError,
     StoreError,
     StorePermissionError,
@@ -18,8 +17,8 @@ from daskzarr.errors import (
     origin,
 )
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, v2, v3
-from daskzarr.metadata.json_text import format_object, parse_object
-from daskzarr.store import Buffer, ListableStore, Location, Store, WritableStore, locate
+from daskzarr.metadata.json_text import parse_object
+from daskzarr.store import Buffer, Location, Store, WritableStore, locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,11 @@ def open_array(
     >>> open_array(store, "a").shape
     (4,)
     """
-    node = read_node(locate(url, component, storage_options), zarr_format)
+    return expect_array(read_node(locate(url, component, storage_options), zarr_format))
+
+
+def expect_array(node: StoredArray | StoredGroup) -> StoredArray:
+    """The node, if it is an array."""
     if isinstance(node, StoredArray):
         return node
     raise NodeNotFoundError(
@@ -247,38 +250,6 @@ def store_error(doing: str, error: Exception, location: Location, key: str) -> D
     )
 
 
-def write_new_group(location: Location, metadata: GroupMetadata, *, overwrite: bool) -> StoredGroup:
-    """Put the documents of a new group, and of the groups above it, in their place."""
-    documents = _group_documents(metadata)
-    _make_room(location, overwrite)
-    _write_parents(location, metadata.zarr_format)
-    _write(location, documents)
-    return StoredGroup(location, metadata)
-
-
-def write_new_array(location: Location, metadata: ArrayMetadata, *, overwrite: bool) -> StoredArray:
-    """Put the documents of a new array, and of the groups above it, in their place."""
-    if metadata.zarr_format == 2:
-        zarray, zattrs = v2.write_array(metadata)
-        documents = {v2.ARRAY_DOCUMENT: zarray} | ({v2.ATTRIBUTES_DOCUMENT: zattrs} if zattrs else {})
-    else:
-        documents = {v3.DOCUMENT: v3.write_array(metadata)}
-    texts = {name: format_object(document) for name, document in documents.items()}
-    _make_room(location, overwrite)
-    _write_parents(location, metadata.zarr_format)
-    _write(location, texts)
-    return StoredArray(location, metadata)
-
-
-def _group_documents(metadata: GroupMetadata) -> dict[str, bytes]:
-    """The documents of a group."""
-    if metadata.zarr_format == 3:
-        return {v3.DOCUMENT: format_object(v3.write_group(metadata))}
-    zgroup, zattrs = v2.write_group(metadata)
-    documents = {v2.GROUP_DOCUMENT: format_object(zgroup)}
-    return documents | ({v2.ATTRIBUTES_DOCUMENT: format_object(zattrs)} if zattrs else {})
-
-
 def node_exists(location: Location) -> bool:
     """Whether there is a node of either format, readable or not."""
     names = (v3.DOCUMENT, v2.ARRAY_DOCUMENT, v2.GROUP_DOCUMENT)
@@ -293,68 +264,6 @@ def writable(location: Location) -> WritableStore:
     return store
 
 
-def _make_room(location: Location, overwrite: bool) -> None:
-    """Make sure that no node is at the location: by an error, or by deleting what is there."""
-    store = writable(location)
-    if overwrite:
-        _refuse_strangers(location)
-        try:
-            store.delete_below(location.path)
-        except Exception as error:
-            raise store_error("deleting the old node", error, location, "") from origin(error)
-    elif node_exists(location):
-        raise NodeExistsError(
-            'there is an array or group here already; pass overwrite=True (or mode="w") to replace it',
-            url=store.url,
-            node=location.path,
-        )
-
-
-def _refuse_strangers(location: Location) -> None:
-    """A folder that is no node may hold anything: it is not ours to delete."""
-    store = location.store
-    if node_exists(location) or not isinstance(store, ListableStore):
-        return
-    listing = store.list_dir(location.path)
-    if listing.keys or listing.prefixes:
-        found = ", ".join((*listing.keys, *listing.prefixes)[:3])
-        raise NodeExistsError(
-            f"what is here ({found}, ...) is no array or group, so it is not overwritten; delete it yourself, or choose "
-            "another place",
-            url=store.url,
-            node=location.path,
-        )
-
-
-def _write_parents(location: Location, zarr_format: ZarrFormat) -> None:
-    """Write the documents of the groups above a node that are not there; an array above is an error."""
-    parts = location.path.split("/")[:-1] if location.path else None
-    if parts is None:
-        return
-    documents = _group_documents(GroupMetadata(zarr_format=zarr_format))
-    for depth in range(len(parts) + 1):
-        parent = Location(location.store, "/".join(parts[:depth]))
-        node = _find(parent, zarr_format)
-        if isinstance(node, StoredArray):
-            raise NodeExistsError(
-                f"there is an array at /{parent.path}, so nothing can be put below it",
-                url=location.store.url,
-                node=location.path,
-            )
-        if node is None:
-            _write(parent, documents)
-
-
-def _find(location: Location, zarr_format: ZarrFormat) -> StoredArray | StoredGroup | None:
+def find_node(location: Location, zarr_format: ZarrFormat) -> StoredArray | StoredGroup | None:
     """The node at a location in one format, or None."""
     return _read_v3(location) if zarr_format == 3 else _read_v2(location, attributes=False)
-
-
-def _write(location: Location, documents: Mapping[str, bytes]) -> None:
-    """Put documents in their place."""
-    store = writable(location)
-    for name, text in documents.items():
-        try:
-            store.set(location.key(name), text)
-        except Exception as error:
-            raise store_error("writing " + name, error, location, name) from origin(error)

@@ -14,18 +14,19 @@ from dask.utils import parse_bytes
 
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grow_blocks
 from daskzarr.chunk_io import ArrayHandle, Missing
-from daskzarr.errors import MetadataError, NodeNotFoundError
+from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
 from daskzarr.graph.read import read_array
-from daskzarr.hierarchy import StoredArray, read_node
+from daskzarr.hierarchy import StoredArray, expect_array, read_node
 from daskzarr.metadata import ZarrFormat
 from daskzarr.store import locate
+from daskzarr.synonyms import one_of
 
 _MANY_BLOCKS = 5_000
 _TINY_BLOCK = 2**20
 _PARALLEL_BLOCKS = 32
 _LEAST_SPLIT = 8 * 2**20
-_MOST_BLOCKS = 2**21
+_MOST_BLOCKS = 2**20
 
 
 def from_zarr(
@@ -93,8 +94,8 @@ def from_zarr(
     >>> from_zarr(store, chunks="auto")[1:4].compute()
     array([1, 2, 3])
     """
-    component = _one_of("component", component, "path", path)
-    zarr_format = _one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
+    component = one_of("component", component, "path", path)
+    zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
     if missing not in ("fill", "error"):
         raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
     array = _stored_array(url, component, storage_options, zarr_format)
@@ -108,25 +109,11 @@ def from_zarr(
     return read_array(handle, blocks, name)
 
 
-def _one_of(word: str, value: Any, synonym: str, other: Any) -> Any:
-    """The value of one of two words for the same thing."""
-    if value is not None and other is not None and value != other:
-        raise MetadataError(f"{word} and {synonym} mean the same and differ: {value!r} and {other!r}", field=word)
-    return other if value is None else value
-
-
 def _stored_array(url: Any, component: str | None, options: Any, zarr_format: ZarrFormat | None) -> StoredArray:
     """The array, with as few requests as its format allows."""
     if isinstance(url, StoredArray) and component is None:
         return url
-    node = read_node(locate(url, component, options), zarr_format, attributes=False)
-    if isinstance(node, StoredArray):
-        return node
-    raise NodeNotFoundError(
-        "there is a group here, not an array; name the array with component=",
-        url=node.location.store.url,
-        node=node.location.path,
-    )
+    return expect_array(read_node(locate(url, component, options), zarr_format, attributes=False))
 
 
 def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
@@ -148,7 +135,7 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
 
 
 def _times(length: int, step: int) -> int:
-    """How many steps make a block, so that Dask can list the blocks of an axis: one, save on axes beyond all measure."""
+    """How many steps make a block: one, save on axes so long that Dask could not list their blocks."""
     return -(-length // (step * _MOST_BLOCKS)) or 1
 
 

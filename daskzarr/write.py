@@ -14,14 +14,17 @@ from dask.base import get_scheduler
 from daskzarr.alignment import owned_blocks
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import ArrayHandle
-from daskzarr.create import new_array_metadata
+from daskzarr.create import write_new_array
 from daskzarr.errors import MetadataError, NodeExistsError, UnsupportedError
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.read import sources
 from daskzarr.graph.write import Write, write_array, written_array
-from daskzarr.hierarchy import StoredArray, open_array, writable, write_new_array
+from daskzarr.hierarchy import StoredArray, open_array, writable
 from daskzarr.metadata import ZarrFormat
+from daskzarr.read import from_zarr
+from daskzarr.settings import new_array_metadata
 from daskzarr.store import Location, locate
+from daskzarr.synonyms import one_of
 
 _MODES = ("w-", "a", "w", "r+")
 
@@ -122,8 +125,8 @@ def to_zarr(
     if mode not in _MODES:
         raise MetadataError(f"mode is {mode!r}; it can be {', '.join(map(repr, _MODES))}", field="mode")
     _check_sizes_known(arr)
-    component = _one_of("component", component, "path", _one_of("path", path, "name", name))
-    zarr_format = _one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
+    component = one_of("component", component, "path", one_of("path", path, "name", name))
+    zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
     settings: dict[str, Any] = {
         "compressors": compressors,
         "compressor": compressor,
@@ -180,18 +183,9 @@ def _new_array(
 
 def _stored(target: StoredArray, blocks: Any) -> da.Array:
     """What was written, as it is stored."""
-    from daskzarr.read import from_zarr
-
     array = from_zarr(target, chunks=tuple(axis.lengths for axis in blocks.axes))
     start = blocks.region.start
     return array[tuple(slice(a, b) for a, b in zip(start, blocks.region.stop, strict=True))] if any(start) else array
-
-
-def _one_of(word: str, value: Any, synonym: str, other: Any) -> Any:
-    """The value of one of two words for the same thing."""
-    if value is not None and other is not None and value != other:
-        raise MetadataError(f"{word} and {synonym} mean the same and differ: {value!r} and {other!r}", field=word)
-    return other if value is None else value
 
 
 def _is_array(place: Any) -> bool:

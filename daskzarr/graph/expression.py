@@ -18,7 +18,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import ArrayHandle
 from daskzarr.graph.indexing import split_index
 from daskzarr.graph.lean import LeanLayer
-from daskzarr.graph.read import read_layer
+from daskzarr.graph.read_layer import read_layer
 
 
 class ZarrRead(IO):  # type: ignore[misc]

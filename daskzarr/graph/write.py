@@ -31,7 +31,7 @@ from daskzarr.graph.dask_names import (
     optimize_blockwise,
 )
 from daskzarr.graph.lean import LeanLayer, fuse_tasks, plain
-from daskzarr.graph.read import BlockBoxes
+from daskzarr.graph.read_layer import BlockBoxes
 
 _FAN_IN = 32
 

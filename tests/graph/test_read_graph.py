@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import daskzarr
 from daskzarr.block_grid import BlockGrid, RegularCuts
-from daskzarr.graph.read import BlockBoxes, ZarrArray
+from daskzarr.graph.read import ZarrArray
+from daskzarr.graph.read_layer import BlockBoxes
 from daskzarr.testing import RecordingStore
 
 VALUES = np.arange(23 * 17, dtype="f4").reshape(23, 17)

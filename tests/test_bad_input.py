@@ -1,0 +1,1235 @@
+"""What goes wrong, each in its own way: the error says what, where and in which object, and nothing is changed."""
+
+import json
+import os
+import pickle
+import types
+
+import dask
+import dask.array as da
+import fsspec
+import numpy as np
+import pytest
+
+from daskzarr import (
+    AlignmentError,
+    CodecError,
+    MetadataError,
+    MissingChunkError,
+    NodeExistsError,
+    NodeNotFoundError,
+    StoreError,
+    StorePermissionError,
+    UnknownCodecError,
+    UnsupportedError,
+    create_array,
+    create_group,
+    from_zarr,
+    open_array,
+    open_group,
+    to_zarr,
+)
+from daskzarr.store import LocalStore, MappingStore, open_store
+from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
+
+SHAPE, CHUNKS = (6, 8), (2, 4)
+CELLS = distinct_values(SHAPE, "int32", start=1)
+CHUNK_BYTES = 2 * 4 * 4
+
+
+@pytest.fixture(params=["mapping", "local"])
+def store(request, tmp_path):
+    """An empty store: one that only gets, and one that can read into memory."""
+    return MappingStore({}) if request.param == "mapping" else LocalStore(str(tmp_path / "store"))
+
+
+def blocks(cells=CELLS, chunks=CHUNKS):
+    return da.from_array(cells, chunks=chunks)
+
+
+def put_array(store, component="a", **options):
+    """An array with a value of its own in every cell."""
+    to_zarr(blocks(), store, component, **options)
+    return store
+
+
+def contents(store, prefix=""):
+    """Every key and value of a store."""
+    if isinstance(store, MappingStore):
+        return {key: bytes(value) for key, value in store.mapping.items()}
+    listing = store.list_dir(prefix)
+    lead = prefix + "/" if prefix else ""
+    found = {lead + name: bytes(store.get(lead + name)) for name in listing.keys}
+    for name in listing.prefixes:
+        found.update(contents(store, lead + name))
+    return found
+
+
+class refused:
+    """Runs a block that has to raise an error of a class, which names the given places and survives pickling.
+
+    The store holds the same afterwards as before. ``node`` is the path as the error writes it; ``says`` are words that
+    have to be in the text; other arguments are the error's fields.
+    """
+
+    def __init__(self, kind, store, node="/a", says=(), unchanged=True, **fields):
+        self.kind, self.store, self.node, self.says, self.fields = kind, store, node, says, fields
+        self.unchanged = unchanged
+
+    def __enter__(self):
+        self.before = contents(self.inner) if self.unchanged else None
+        return self
+
+    @property
+    def inner(self):
+        return getattr(self.store, "store", self.store)
+
+    def __exit__(self, kind, error, trace):
+        assert error is not None, f"no {self.kind.__name__} was raised"
+        if not isinstance(error, self.kind):
+            return False
+        if self.unchanged:
+            assert contents(self.inner) == self.before
+        text = str(error)
+        assert error.message in text
+        if self.store is not None:
+            assert self.store.url in text
+            assert error.url == self.store.url
+        if self.node is not None:
+            assert f"node '{self.node}'" in text
+        for field, value in self.fields.items():
+            assert getattr(error, field) == value, field
+            assert repr(value) in text
+        for word in (self.says,) if isinstance(self.says, str) else self.says:
+            assert word in text
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == text
+        assert vars(copy) == vars(error)
+        return True
+
+
+READS = {
+    "one block a chunk": lambda store, **options: from_zarr(store, "a", **options).compute(),
+    "a task a block": lambda store, **options: (from_zarr(store, "a", **options) + 0).compute(),
+    "large blocks": lambda store, **options: (from_zarr(store, "a", chunks=-1, **options) + 0).compute(),
+    "cut chunks": lambda store, **options: (from_zarr(store, "a", chunks=(3, 3), **options) + 0).compute(),
+    "one thread": lambda store, **options: from_zarr(store, "a", **options).compute(scheduler="sync"),
+    "a slice": lambda store, **options: from_zarr(store, "a", **options)[2:4, 5:7].compute(),
+}
+every_read = pytest.mark.parametrize("read", READS.values(), ids=list(READS))
+KEY = "c/1/1"  # the chunk that is spoiled: all reads need it
+
+
+# Damaged chunks
+
+CODECS = {
+    "raw": None,
+    "zstd": "zstd",
+    "gzip": "gzip",
+    "blosc": "blosc",
+    "crc32c": "crc32c",
+    "zstd and crc32c": ["zstd", "crc32c"],
+}
+every_codec = pytest.mark.parametrize("compressors", CODECS.values(), ids=list(CODECS))
+
+
+@every_read
+@every_codec
+@pytest.mark.parametrize("size", [0, 1, 3, -1, -5], ids="{} bytes".format)
+def test_a_truncated_chunk(store, read, compressors, size):
+    put_array(store, compressors=compressors)
+    store.set("a/" + KEY, bytes(store.get("a/" + KEY))[:size])
+    with refused(CodecError, store, chunk_key=KEY):
+        read(store)
+
+
+@every_read
+@pytest.mark.parametrize("compressors", [None, "blosc", "crc32c"], ids=str)
+@pytest.mark.parametrize("more", [b"\0", b"x" * 8, b"\0" * CHUNK_BYTES], ids=lambda more: f"{len(more)} bytes")
+def test_a_chunk_that_is_too_long(store, read, compressors, more):
+    put_array(store, compressors=compressors)
+    store.set("a/" + KEY, bytes(store.get("a/" + KEY)) + more)
+    with refused(CodecError, store, chunk_key=KEY):
+        read(store)
+
+
+@every_read
+@pytest.mark.parametrize("compressors", ["zstd", "gzip", "blosc", "crc32c"])
+@pytest.mark.parametrize("other", [(1, 4), (2, 5), (4, 8)], ids=str)
+def test_a_chunk_of_another_shape(store, read, compressors, other):
+    put_array(store, compressors=compressors)
+    scratch = MappingStore({})
+    to_zarr(blocks(distinct_values(other, "int32"), other), scratch, compressors=compressors)
+    store.set("a/" + KEY, scratch.get("c/0/0"))
+    with refused(CodecError, store, chunk_key=KEY, says="damaged"):
+        read(store)
+
+
+@every_read
+@pytest.mark.parametrize("size", [0, 4, CHUNK_BYTES - 4, CHUNK_BYTES + 4, 2 * CHUNK_BYTES])
+def test_a_raw_chunk_of_another_size(store, read, size):
+    put_array(store, compressors=None)
+    store.set("a/" + KEY, bytes(range(256))[:size])
+    with refused(CodecError, store, chunk_key=KEY, says=(str(size), str(CHUNK_BYTES))):
+        read(store)
+
+
+@every_read
+def test_bytes_of_another_codec(store, read):
+    put_array(store, compressors="zstd")
+    to_zarr(blocks(), scratch := {}, compressors="gzip")
+    store.set("a/" + KEY, scratch[KEY])
+    with refused(CodecError, store, chunk_key=KEY, codec="zstd"):
+        read(store)
+
+
+@pytest.mark.parametrize("compressors", ["crc32c", ["zstd", "crc32c"]], ids=str)
+def test_flipped_bits_under_a_checksum(store, compressors):
+    put_array(store, compressors=compressors)
+    good = bytes(store.get("a/" + KEY))
+    for bit in range(0, 8 * len(good), 5):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        store.set("a/" + KEY, bad)
+        with refused(CodecError, store, chunk_key=KEY, codec="crc32c", says="checksum"):
+            READS["a slice"](store)
+    store.set("a/" + KEY, good)
+    np.testing.assert_array_equal(READS["a slice"](store), CELLS[2:4, 5:7])
+
+
+@every_read
+def test_flipped_bits_under_a_checksum_in_every_read(store, read):
+    put_array(store, compressors="crc32c")
+    bad = bytearray(store.get("a/" + KEY))
+    bad[7] ^= 16
+    store.set("a/" + KEY, bad)
+    with refused(CodecError, store, chunk_key=KEY, codec="crc32c", says="checksum"):
+        read(store)
+
+
+def test_other_chunks_of_a_damaged_array_can_be_read(store):
+    put_array(store)
+    store.set("a/" + KEY, b"")
+    read = from_zarr(store, "a")
+    np.testing.assert_array_equal(read[:2].compute(), CELLS[:2])
+    np.testing.assert_array_equal(read[4:].compute(), CELLS[4:])
+
+
+@every_read
+@pytest.mark.parametrize("compressors", [None, "zstd"])
+def test_an_absent_chunk_where_that_is_an_error(store, read, compressors):
+    put_array(store, compressors=compressors)
+    np.testing.assert_array_equal(READS["one thread"](store, missing="error"), CELLS)
+    store.delete("a/" + KEY)
+    with refused(MissingChunkError, store, chunk_key=KEY):
+        read(store, missing="error")
+    expected = CELLS.copy()
+    expected[2:4, 4:] = 0
+    np.testing.assert_array_equal(READS["one thread"](store), expected)
+    assert issubclass(MissingChunkError, KeyError)
+
+
+def test_an_absent_chunk_of_an_array_at_the_top(store):
+    create_array(store, shape=(4,), chunks=(2,), dtype="int8")
+    with refused(MissingChunkError, store, node="/", chunk_key="c/0"):
+        from_zarr(store, missing="error").compute()
+
+
+def test_missing_is_fill_or_error(store):
+    put_array(store)
+    with pytest.raises(MetadataError, match="'warn'") as caught:
+        from_zarr(store, "a", missing="warn")
+    assert caught.value.field == "missing"
+
+
+# Documents
+
+
+def spoil(store, change, component="a"):
+    """Change the document of an array."""
+    key = f"{component}/zarr.json" if component else "zarr.json"
+    document = json.loads(bytes(store.get(key)))
+    change(document)
+    store.set(key, json.dumps(document).encode())
+
+
+OPENS = {
+    "from_zarr": lambda store: from_zarr(store, "a"),
+    "open_array": lambda store: open_array(store, "a"),
+    "to_zarr": lambda store: to_zarr(blocks(), store, "a", mode="r+"),
+    "group": lambda store: open_group(store)["a"],
+}
+every_open = pytest.mark.parametrize("open_", OPENS.values(), ids=list(OPENS))
+
+NO_JSON = {
+    "nothing": b"",
+    "an open brace": b"{",
+    "a cut document": b'{"zarr_format": 3, "node_type": "arr',
+    "a trailing comma": b'{"zarr_format": 3,}',
+    "two documents": b"{}{}",
+    "no UTF-8": b'{"a": "\xff\xfe"}',
+    "binary": bytes(range(256)),
+    "spaces": b"   ",
+    "HTML": b"<html><body>404</body></html>",
+    "nested lists": b"[" * 100_000,
+    "closed nested lists": b"[" * 100_000 + b"]" * 100_000,
+    "nested objects": b'{"a":' * 100_000,
+    "nested attributes": b'{"attributes":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001,
+    "a huge integer": b'{"shape": [' + b"9" * 5_000 + b"]}",
+}
+
+
+@every_open
+@pytest.mark.parametrize("text", NO_JSON.values(), ids=list(NO_JSON))
+def test_a_document_that_is_no_json(store, open_, text):
+    put_array(store)
+    store.set("a/zarr.json", text)
+    with refused(MetadataError, store, field="zarr.json", says="JSON"):
+        open_(store)
+
+
+@every_open
+@pytest.mark.parametrize("text", [b"[]", b"null", b"3", b'"zarr"', b"true", b"[{}]", b"NaN"])
+def test_a_document_that_is_no_object(store, open_, text):
+    put_array(store)
+    store.set("a/zarr.json", text)
+    with refused(MetadataError, store, field="zarr.json", says="object"):
+        open_(store)
+
+
+@pytest.mark.parametrize("name", [".zarray", ".zattrs"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"[" * 100_000], ids=["nothing", "open", "list", "nested"])
+def test_a_v2_document_that_is_no_json_object(store, name, text):
+    put_array(store, zarr_format=2, attributes={"b": 1})
+    store.set("a/" + name, text)
+    with refused(MetadataError, store, field=name):
+        open_array(store, "a")
+
+
+def test_a_group_document_that_is_no_json(store):
+    create_group(store, "g")
+    store.set("g/zarr.json", b"{")
+    with refused(MetadataError, store, node="/g", field="zarr.json"):
+        open_group(store, "g")
+
+
+WRONG = {
+    "format": ("zarr_format", 4),
+    "format as text": ("zarr_format", "3"),
+    "no format": ("zarr_format", None),
+    "node type": ("node_type", "table"),
+    "node type as list": ("node_type", ["array"]),
+    "shape": ("shape", 6),
+    "negative shape": ("shape", [-6, 8]),
+    "shape of text": ("shape", ["6", 8]),
+    "shape of floats": ("shape", [6.0, 8]),
+    "shape of booleans": ("shape", [True, 8]),
+    "shape beyond 2^63": ("shape", [2**63, 8]),
+    "nested shape": ("shape", [[6, 8]]),
+    "grid": ("chunk_grid", 2),
+    "grid without a name": ("chunk_grid", {"configuration": {"chunk_shape": [2, 4]}}),
+    "grid without chunks": ("chunk_grid", {"name": "regular", "configuration": {}}),
+    "grid of zeros": ("chunk_grid", {"name": "regular", "configuration": {"chunk_shape": [0, 4]}}),
+    "grid of other rank": ("chunk_grid", {"name": "regular", "configuration": {"chunk_shape": [2]}}),
+    "key encoding": ("chunk_key_encoding", []),
+    "separator": ("chunk_key_encoding", {"name": "default", "configuration": {"separator": "-"}}),
+    "separator as list": ("chunk_key_encoding", {"name": "default", "configuration": {"separator": ["/"]}}),
+    "data type": ("data_type", 7),
+    "fill value": ("fill_value", "many"),
+    "null fill value": ("fill_value", None),
+    "fill value too large": ("fill_value", 2**31),
+    "fill value as list": ("fill_value", [0]),
+    "codecs": ("codecs", "bytes"),
+    "no codecs": ("codecs", []),
+    "codecs of numbers": ("codecs", [1]),
+    "attributes": ("attributes", [1]),
+    "dimension names": ("dimension_names", ["x"]),
+    "dimension names of numbers": ("dimension_names", [1, 2]),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG.values(), ids=list(WRONG))
+@pytest.mark.parametrize("open_", [OPENS["from_zarr"], OPENS["to_zarr"]], ids=["from_zarr", "to_zarr"])
+def test_a_document_with_a_wrong_member(store, open_, field, value):
+    put_array(store)
+    spoil(store, lambda document: document.update({field: value}))
+    with refused(MetadataError, store, says=field):
+        open_(store)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"],
+)
+def test_a_document_that_lacks_a_member(store, field):
+    put_array(store)
+    spoil(store, lambda document: document.pop(field))
+    with refused(MetadataError, store, field=field):
+        from_zarr(store, "a")
+
+
+UNSUPPORTED = {
+    "data type": ("data_type", "string", "string"),
+    "data type with a configuration": ("data_type", {"name": "r16", "configuration": {"a": 1}}, "r16"),
+    "grid": ("chunk_grid", {"name": "rectilinear", "configuration": {}}, "rectilinear"),
+    "key encoding": ("chunk_key_encoding", {"name": "hashed"}, "hashed"),
+    "transformers": ("storage_transformers", [{"name": "sharding"}], "storage_transformers"),
+    "member": ("something_new", {"a": 1}, "something_new"),
+}
+
+
+@pytest.mark.parametrize(("field", "value", "says"), UNSUPPORTED.values(), ids=list(UNSUPPORTED))
+@pytest.mark.parametrize("open_", [OPENS["from_zarr"], OPENS["to_zarr"]], ids=["from_zarr", "to_zarr"])
+def test_a_document_that_asks_for_what_is_not_supported(store, open_, field, value, says):
+    put_array(store)
+    spoil(store, lambda document: document.update({field: value}))
+    with refused(UnsupportedError, store, says=says, field=field):
+        open_(store)
+
+
+PIPELINES = {
+    "unknown codec": ([{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "zip9"}], "zip9"),
+    "unknown member": ([{"name": "bytes", "configuration": {"endian": "little", "pad": 1}}], "pad"),
+    "no endian": ([{"name": "bytes"}], "endian"),
+    "wrong endian": ([{"name": "bytes", "configuration": {"endian": ["little"]}}], "endian"),
+    "level": (["bytes", {"name": "gzip", "configuration": {"level": 10}}], "level"),
+    "level as text": ([{"name": "bytes", "configuration": {"endian": "big"}}, {"name": "zstd", "configuration": {"level": "1"}}], "level"),
+    "two serializers": ([{"name": "bytes", "configuration": {"endian": "little"}}] * 2, "bytes"),
+    "no serializer": ([{"name": "zstd", "configuration": {"level": 1}}], "zstd"),
+    "order of kinds": ([{"name": "gzip", "configuration": {"level": 1}}, {"name": "bytes", "configuration": {"endian": "little"}}], "gzip"),
+    "transpose": ([{"name": "transpose", "configuration": {"order": [0, 2]}}, {"name": "bytes", "configuration": {"endian": "little"}}], "order"),
+    "sharding": ([{"name": "sharding_indexed", "configuration": {}}], "sharding_indexed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("codecs", "says"), PIPELINES.values(), ids=list(PIPELINES))
+@pytest.mark.parametrize("open_", [OPENS["from_zarr"], OPENS["to_zarr"]], ids=["from_zarr", "to_zarr"])
+def test_a_document_with_codecs_that_cannot_be(store, open_, codecs, says):
+    put_array(store)
+    spoil(store, lambda document: document.update(codecs=codecs))
+    with refused(UnknownCodecError, store, says=says):
+        open_(store)
+
+
+def test_an_unknown_codec_is_named(store):
+    put_array(store)
+    spoil(store, lambda document: document["codecs"].append({"name": "zip9"}))
+    with refused(UnknownCodecError, store, codec="zip9") as caught:
+        from_zarr(store, "a")
+    assert caught
+
+
+def test_an_unknown_codec_of_v2_is_named(store):
+    put_array(store, zarr_format=2)
+    document = json.loads(bytes(store.get("a/.zarray")))
+    store.set("a/.zarray", json.dumps({**document, "compressor": {"id": "zip9"}}).encode())
+    with refused(UnknownCodecError, store, codec="numcodecs.zip9"):
+        from_zarr(store, "a")
+
+
+def test_an_error_in_a_document_names_no_chunk(store):
+    put_array(store)
+    spoil(store, lambda document: document["codecs"].append({"name": "zip9"}))
+    with pytest.raises(UnknownCodecError) as caught:
+        from_zarr(store, "a")
+    assert "chunk '" not in str(caught.value)
+
+
+def test_deep_but_readable_json_does_not_break_anything(store):
+    """Near the limit of what is read, everything that handles the document still works, or says what is wrong."""
+    put_array(store)
+    document = bytes(store.get("a/zarr.json"))
+    for depth in (100, 300, 400, 480, 900):
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        for member in (b'"attributes": {}', b'"name": "zstd",\n      "configuration": {'):
+            assert member in document
+            changed = member.replace(b"{}", deep) if b"{}" in member else member + b'"deep": ' + deep + b","
+            store.set("a/zarr.json", document.replace(member, changed))
+            try:
+                found = from_zarr(store, "a").compute()
+            except MetadataError as error:
+                assert store.url in str(error)
+            else:
+                np.testing.assert_array_equal(found, CELLS)
+
+
+# Where there is no array
+
+
+@pytest.mark.parametrize("component", [None, "b", "a/b", "a/c", "a/c/0/0", "A", "a.b"])
+def test_there_is_no_array(store, component):
+    put_array(store)
+    store.delete("zarr.json")
+    node = "/" + (component or "")
+    for open_ in (from_zarr, open_array, open_group):
+        with refused(NodeNotFoundError, store, node=node):
+            open_(store, component)
+    with refused(NodeNotFoundError, store, node=node):
+        to_zarr(blocks(), store, component, mode="r+")
+    assert issubclass(NodeNotFoundError, FileNotFoundError)
+
+
+def test_a_group_is_no_array_and_an_array_no_group(store):
+    put_array(store, "g/a")
+    for open_ in (from_zarr, open_array):
+        with refused(NodeNotFoundError, store, node="/g", says="component="):
+            open_(store, "g")
+    with refused(NodeNotFoundError, store, node="/g", says="component="):
+        to_zarr(blocks(), store, "g", mode="r+")
+    with refused(NodeNotFoundError, store, node="/g/a"):
+        open_group(store, "g/a")
+
+
+@pytest.mark.parametrize("component", ["..", "../a", "a/../../b", ".", "a/./b", "..\\a", "a\\..\\b", "a\0b"])
+def test_a_component_never_leads_out_of_its_store(store, component):
+    put_array(store)
+    verbs = (
+        from_zarr,
+        open_array,
+        open_group,
+        lambda store, path: to_zarr(blocks(), store, path, overwrite=True),
+        lambda store, path: create_array(store, path, shape=(2,), chunks=(2,), dtype="int8", overwrite=True),
+        lambda store, path: create_group(store, path, overwrite=True),
+        lambda store, path: open_group(store)[path],
+    )
+    for verb in verbs:
+        with refused(MetadataError, store if verb is None else None, node=None, unchanged=False, field="component"):
+            verb(store, component)
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS)
+
+
+@pytest.mark.parametrize("component", ["/a", "//a/", "a/", "\\a", "a\\"])
+def test_an_absolute_component_begins_at_the_top_of_its_store(store, component):
+    put_array(store)
+    before = contents(store)
+    np.testing.assert_array_equal(from_zarr(store, component).compute(), CELLS)
+    to_zarr(blocks(), store, component, overwrite=True)
+    assert contents(store) == before
+
+
+# Enormous arrays
+
+HUGE = 10**15
+
+
+@pytest.mark.parametrize("compressors", ["zstd", None], ids=["zstd", "raw"])
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_an_enormous_array_opens_at_once(store, compressors, ndim):
+    counted = RecordingStore(store)
+    shape, chunks = (HUGE,) * ndim, (10**14, *(HUGE,) * (ndim - 1))
+    array = create_array(counted, "a", shape=shape, chunks=chunks, dtype="int64", fill_value=7, compressors=compressors)
+    assert array.shape == shape
+    counted.clear()
+    read = from_zarr(counted, "a")
+    assert counted.requests == [("get", "a/zarr.json")]
+    assert read.shape == shape
+    assert str(HUGE) in repr(read)
+    np.testing.assert_array_equal(read[(slice(5, 7),) * ndim].compute(), np.full((2,) * ndim, 7))
+    np.testing.assert_array_equal(read[(slice(-2, None),) * ndim].compute(), np.full((2,) * ndim, 7))
+    np.testing.assert_array_equal((read[(slice(5, 7),) * ndim] + 1).compute(), np.full((2,) * ndim, 8))
+    assert len(counted.requests) == 4
+
+
+def test_an_enormous_array_of_usual_chunks_is_read_in_parts(store):
+    """Dask lists the blocks of an axis one by one: from_zarr has to say so, and chunks= has to help."""
+    create_array(store, "a", shape=(HUGE, 4), chunks=(1000, 4), dtype="int64", fill_value=7)
+    read = from_zarr(store, "a", chunks=(10**13, 4))
+    np.testing.assert_array_equal(read[HUGE - 3 :, 1:].compute(), np.full((3, 3), 7))
+
+
+# Stores that fail
+
+FAILURES = {
+    "permission": (PermissionError(13, "Permission denied"), StorePermissionError),
+    "broken disk": (OSError(5, "Input/output error"), StoreError),
+    "timeout": (TimeoutError("the server does not answer"), StoreError),
+    "connection": (ConnectionResetError(104, "Connection reset by peer"), StoreError),
+    "other": (ValueError("something else"), StoreError),
+}
+every_failure = pytest.mark.parametrize(("error", "kind"), FAILURES.values(), ids=list(FAILURES))
+
+
+@every_failure
+@every_read
+@pytest.mark.parametrize("compressors", [None, "zstd"])
+def test_a_chunk_that_cannot_be_got(store, read, compressors, error, kind):
+    put_array(store, compressors=compressors)
+    faulty = FaultyStore(store, {"a/" + KEY: error})
+    for missing in ("fill", "error"):
+        with refused(kind, faulty, chunk_key=KEY, says=(type(error).__name__, str(error))):
+            read(faulty, missing=missing)
+
+
+@every_failure
+@every_open
+def test_a_document_that_cannot_be_got(store, open_, error, kind):
+    put_array(store)
+    faulty = FaultyStore(store, {"a/zarr.json": error})
+    with refused(kind, faulty, says=("zarr.json", type(error).__name__, str(error))):
+        open_(faulty)
+
+
+@every_failure
+def test_a_document_that_cannot_be_got_is_not_taken_for_a_missing_one(store, error, kind):
+    put_array(store)
+    for document in ("a/zarr.json", "a/.zarray", "a/.zgroup"):
+        faulty = FaultyStore(store, {document: error}, on=["get"])
+        if document != "a/zarr.json":
+            store.delete("a/zarr.json")
+        with refused(kind, faulty, says=type(error).__name__):
+            to_zarr(blocks(), faulty, "a")
+
+
+@every_failure
+def test_a_parent_that_cannot_be_got(store, error, kind):
+    put_array(store)
+    faulty = FaultyStore(store, {"zarr.json": error}, on=["get"])
+    with refused(kind, faulty, node="/", says=type(error).__name__):
+        to_zarr(blocks(), faulty, "b")
+
+
+@every_failure
+def test_a_parent_that_cannot_be_got_does_not_cost_the_old_array(store, error, kind):
+    put_array(store)
+    faulty = FaultyStore(store, {"zarr.json": error}, on=["get"])
+    with refused(kind, faulty, node="/", says=type(error).__name__):
+        to_zarr(blocks(), faulty, "a", overwrite=True)
+
+
+@every_failure
+def test_a_document_that_cannot_be_set(store, error, kind):
+    faulty = FaultyStore(store, {"*zarr.json": error}, on=["set"])
+    for write in (
+        lambda: to_zarr(blocks(), faulty),
+        lambda: create_array(faulty, shape=(4,), chunks=(2,), dtype="int8"),
+        lambda: create_group(faulty),
+    ):
+        with refused(kind, faulty, node="/", says=("zarr.json", type(error).__name__, str(error))):
+            write()
+    assert contents(store) == {}
+
+
+@every_failure
+@pytest.mark.parametrize("compressors", [None, "zstd"])
+def test_a_chunk_that_cannot_be_set(store, compressors, error, kind):
+    put_array(store, compressors=compressors)
+    before = contents(store)
+    faulty = FaultyStore(store, {"a/" + KEY: error}, on=["set"])
+    with refused(kind, faulty, unchanged=False, chunk_key=KEY, says=(type(error).__name__, str(error))):
+        to_zarr(blocks(CELLS + 1), faulty, "a", mode="r+")
+    assert store.get("a/" + KEY) == before["a/" + KEY]
+    to_zarr(blocks(CELLS + 1), store, "a", mode="r+")  # writing again is safe
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS + 1)
+
+
+@every_failure
+def test_a_chunk_of_fill_that_cannot_be_deleted(store, error, kind):
+    put_array(store)
+    faulty = FaultyStore(store, {"a/" + KEY: error}, on=["delete"])
+    with refused(kind, faulty, unchanged=False, chunk_key=KEY, says=type(error).__name__):
+        to_zarr(blocks(CELLS * 0), faulty, "a", mode="r+")
+    np.testing.assert_array_equal(from_zarr(store, "a")[2:4, 4:].compute(), CELLS[2:4, 4:])
+
+
+@every_failure
+def test_an_old_array_that_cannot_be_deleted(store, error, kind):
+    put_array(store)
+    faulty = FaultyStore(store, {"a": error}, on=["delete_below"])
+    for write in (
+        lambda: to_zarr(blocks(CELLS + 1), faulty, "a", overwrite=True),
+        lambda: to_zarr(blocks(CELLS + 1), faulty, "a", mode="w"),
+        lambda: create_group(faulty, "a", overwrite=True),
+    ):
+        with refused(kind, faulty, says=type(error).__name__):
+            write()
+
+
+def test_a_refused_file(tmp_path):
+    """A chunk file that may not be read is an error, never fill. The superuser may read all, so it is told otherwise."""
+    store = put_array(LocalStore(str(tmp_path)), compressors=None)
+    if os.geteuid():
+        (tmp_path / "a" / "c" / "1" / "1").chmod(0)
+    else:
+        store = FaultyStore(store, {"a/" + KEY: PermissionError(13, "Permission denied")})
+    for read in READS.values():
+        with refused(StorePermissionError, store, unchanged=False, chunk_key=KEY, says="Permission denied"):
+            read(store)
+    assert issubclass(StorePermissionError, PermissionError)
+
+
+def test_an_fsmap_that_cannot_delete_says_so(tmp_path):
+    """A chunk of fill takes the old chunk's place by deleting it: were that to fail unheard, the old cells would stay."""
+    mapping = RefusesToDelete(fsspec.get_mapper(f"memory://{tmp_path.name}").fs)
+    place = fsspec.mapping.FSMap(f"/{tmp_path.name}", mapping, missing_exceptions=(FileNotFoundError,))
+    put_array(place)
+    with pytest.raises(StorePermissionError):
+        to_zarr(blocks(CELLS * 0), place, "a", mode="r+")
+
+
+class RefusesToDelete(fsspec.implementations.dirfs.DirFileSystem):
+    """A file system that takes files and gives them away to nobody."""
+
+    def __init__(self, fs):
+        super().__init__("/", fs)
+
+    def rm(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    rm_file = rm
+
+
+@pytest.fixture
+def served(tmp_path):
+    """An array on a web server whose answers can be changed, and its values."""
+    values = {}
+    put_array(values, compressors="zstd")
+    with WebServer({f"data/{key}": value for key, value in values.items()}) as server:
+        yield server
+
+
+@every_read
+@pytest.mark.parametrize(
+    ("status", "kind"), [(500, StoreError), (503, StoreError), (403, StoreError), (401, StoreError)]
+)
+def test_a_web_server_that_fails_for_a_chunk(served, read, status, kind):
+    place = f"{served.url}/data"
+    served.status["data/a/" + KEY] = status
+    with refused(kind, open_store(place), unchanged=False, chunk_key=KEY, says=str(status)):
+        read(place)
+    served.status.clear()
+    np.testing.assert_array_equal(READS["one thread"](place), CELLS)
+
+
+@every_read
+def test_a_web_server_without_a_chunk(served, read):
+    place = f"{served.url}/data"
+    served.status["data/a/" + KEY] = 404
+    expected = CELLS.copy()
+    expected[2:4, 4:] = 0
+    if read is READS["a slice"]:
+        expected = expected[2:4, 5:7]
+    np.testing.assert_array_equal(read(place), expected)
+    with refused(MissingChunkError, open_store(place), unchanged=False, chunk_key=KEY):
+        read(place, missing="error")
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_web_server_that_fails_for_a_document(served, status):
+    served.status["data/a/zarr.json"] = status
+    with refused(StoreError, open_store(f"{served.url}/data"), unchanged=False, says=(str(status), "zarr.json")):
+        from_zarr(f"{served.url}/data", "a")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_web_server_that_refuses_access_says_so_by_the_error_class(served, status):
+    served.status["data/a/zarr.json"] = status
+    with refused(StorePermissionError, open_store(f"{served.url}/data"), unchanged=False):
+        from_zarr(f"{served.url}/data", "a")
+
+
+def test_a_web_server_that_is_gone(served):
+    read = from_zarr(f"{served.url}/data", "a")
+    with WebServer({}) as gone:
+        url = gone.url
+    with refused(StoreError, open_store(url), unchanged=False):
+        from_zarr(url, "a")
+    np.testing.assert_array_equal(read.compute(), CELLS)
+
+
+def test_a_web_server_is_not_written_to(served):
+    before = dict(served.values)
+    with pytest.raises((StoreError, UnsupportedError)) as caught:
+        to_zarr(blocks(), f"{served.url}/data", "b")
+    assert served.url in str(caught.value)
+    assert served.values == before
+
+
+# Targets that cannot be written
+
+
+class ReadOnly:
+    """A store that has nothing but what reading takes."""
+
+    def __init__(self, store):
+        self.store = store
+
+    @property
+    def url(self):
+        return self.store.url
+
+    def get(self, key, byte_range=None):
+        return self.store.get(key, byte_range)
+
+    def get_many(self, keys):
+        return self.store.get_many(keys)
+
+
+WRITES = {
+    "to_zarr": lambda store, component: to_zarr(blocks(), store, component),
+    "overwrite": lambda store, component: to_zarr(blocks(), store, component, overwrite=True),
+    "r+": lambda store, component: to_zarr(blocks(), store, component, mode="r+"),
+    "later": lambda store, component: to_zarr(blocks(), store, component, compute=False),
+    "create_array": lambda store, component: create_array(store, component, shape=(4,), chunks=(2,), dtype="int8"),
+    "create_group": lambda store, component: create_group(store, component, overwrite=True),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+@pytest.mark.parametrize("component", ["a", "b"])
+def test_a_store_for_reading_only(store, write, component):
+    put_array(store)
+    only = ReadOnly(store)
+    np.testing.assert_array_equal(from_zarr(only, "a").compute(), CELLS)
+    with refused(UnsupportedError, only, node=f"/{component}", says="read"):
+        write(only, component)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+def test_a_mapping_for_reading_only(write):
+    values = {}
+    put_array(values)
+    place = types.MappingProxyType(values)
+    with refused(UnsupportedError, open_store(place), says="read"):
+        write(place, "a")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("there", ["array", "group", "old array", "old group", "broken"])
+def test_a_node_that_exists_already(store, there, zarr_format):
+    if "array" in there:
+        put_array(store, zarr_format=2 if "old" in there else 3)
+    elif "group" in there:
+        create_group(store, "a", attributes={"n": 1}, zarr_format=2 if "old" in there else 3)
+    else:
+        store.set("a/zarr.json", b"{")
+    for write in (
+        lambda: to_zarr(blocks(CELLS + 1), store, "a", zarr_format=zarr_format),
+        lambda: to_zarr(blocks(CELLS + 1), store, "a", zarr_format=zarr_format, mode="a"),
+        lambda: to_zarr(blocks(CELLS + 1), store, "a", zarr_format=zarr_format, compute=False),
+        lambda: create_array(store, "a", shape=(4,), chunks=(2,), dtype="int8", zarr_format=zarr_format),
+        lambda: create_group(store, "a", zarr_format=zarr_format),
+    ):
+        with refused(NodeExistsError, store, says="overwrite=True"):
+            write()
+    assert issubclass(NodeExistsError, FileExistsError)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("component", ["a/b", "a/c", "a/c/0", "a/b/d"])
+@pytest.mark.parametrize("zarr_format", [(3, 3), (2, 2), (2, 3), (3, 2)], ids="v{0[1]} below v{0[0]}".format)
+def test_an_array_has_nothing_below(store, component, overwrite, zarr_format):
+    above, below = zarr_format
+    put_array(store, zarr_format=above)
+    for write in (
+        lambda: to_zarr(blocks(), store, component, overwrite=overwrite, zarr_format=below),
+        lambda: create_group(store, component, overwrite=overwrite, zarr_format=below),
+    ):
+        with refused(NodeExistsError, store, node=f"/{component}"):
+            write()
+
+
+def test_a_group_of_the_other_format_above_keeps_its_attributes(store):
+    create_group(store, attributes={"n": 1}, zarr_format=2)
+    put_array(store)
+    assert open_group(store).attrs == {"n": 1}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"zarr_format": 3, "node_type": "table"}'])
+def test_a_broken_document_above(store, text, overwrite):
+    put_array(store, "g/a")
+    store.set("g/zarr.json", text)
+    with refused(MetadataError, store, node="/g"):
+        to_zarr(blocks(CELLS + 1), store, "g/a" if overwrite else "g/b", overwrite=overwrite)
+
+
+# Settings that cannot be
+
+
+def test_unknown_chunk_sizes(store):
+    array = blocks()[CELLS > 0]
+    assert np.isnan(array.shape[0])
+    put_array(store)
+    for options in ({"overwrite": True}, {"mode": "r+"}, {"compute": False}):
+        with refused(MetadataError, None, node=None, unchanged=False, field="chunks", says="compute_chunk_sizes"):
+            to_zarr(array, store, "a", **options)
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS)
+
+
+DTYPES = {
+    "object": np.array([1, "a", None], object),
+    "structured": np.zeros(3, [("a", "i4"), ("b", "f8")]),
+    "datetime": np.arange(3).astype("datetime64[ns]"),
+    "timedelta": np.arange(3).astype("timedelta64[s]"),
+    "text": np.array(["a", "bc", "d"]),
+    "bytes": np.array([b"a", b"bc", b"d"]),
+    "void": np.zeros(3, "V5"),
+    "long double": np.arange(3).astype(np.longdouble),
+}
+
+
+@pytest.mark.parametrize("cells", DTYPES.values(), ids=list(DTYPES))
+def test_an_unsupported_dtype(store, cells):
+    put_array(store)
+    array = da.from_array(cells, chunks=2)
+    for write in (
+        lambda: to_zarr(array, store, "a", overwrite=True),
+        lambda: to_zarr(array, store, "b"),
+        lambda: create_array(store, "b", shape=3, chunks=2, dtype=cells.dtype),
+    ):
+        with refused(UnsupportedError, None, node=None, unchanged=False, says=str(cells.dtype)):
+            write()
+    assert set(contents(store)) == {"zarr.json", "a/zarr.json", *(f"a/c/{i}/{j}" for i in range(3) for j in range(2))}
+
+
+CIRCLE = {}
+CIRCLE["itself"] = CIRCLE
+
+ATTRIBUTES = {
+    "NaN": ({"n": float("nan")}, "n"),
+    "infinity": ({"n": [1, float("inf")]}, "n"),
+    "nested NaN": ({"deep": {"er": [{"n": -float("inf")}]}}, "deep"),
+    "NumPy NaN": ({"n": np.float32("nan")}, "n"),
+    "NumPy array with NaN": ({"n": np.array([1, np.nan])}, "n"),
+    "object": ({"thing": object()}, "thing"),
+    "set": ({"thing": {1}}, "thing"),
+    "bytes": ({"thing": b"1"}, "thing"),
+    "complex": ({"thing": 1j}, "thing"),
+    "date": ({"when": np.datetime64("2020-01-01")}, "when"),
+    "time in nanoseconds": ({"when": np.datetime64("2020-01-01T00:00:00", "ns")}, "when"),
+    "circle": (CIRCLE, "itself"),
+}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(("attributes", "says"), ATTRIBUTES.values(), ids=list(ATTRIBUTES))
+def test_attributes_that_json_cannot_hold(store, attributes, says, zarr_format):
+    put_array(store)
+    for write in (
+        lambda: to_zarr(blocks(), store, "a", overwrite=True, attributes=attributes, zarr_format=zarr_format),
+        lambda: create_array(
+            store, "b", shape=3, chunks=2, dtype="int8", attributes=attributes, zarr_format=zarr_format
+        ),
+        lambda: create_group(store, "b", attributes=attributes, zarr_format=zarr_format),
+    ):
+        before = contents(store)
+        with refused(MetadataError, None, node=None, unchanged=False, field="attributes", says=says):
+            write()
+        assert contents(store) == before
+
+
+SETTINGS = {
+    "chunks of zero": ({"chunks": (0, 4)}, MetadataError, "chunks"),
+    "chunks of other rank": ({"chunks": (2, 4, 1)}, MetadataError, "chunks"),
+    "chunks as text": ({"chunks": "many"}, MetadataError, "chunks"),
+    "chunks as float": ({"chunks": (2.5, 4)}, MetadataError, "chunks"),
+    "fill value": ({"fill_value": "many"}, MetadataError, "fill_value"),
+    "fill value out of range": ({"fill_value": 2**31}, MetadataError, "fill_value"),
+    "fill value array": ({"fill_value": np.zeros(2)}, MetadataError, "fill_value"),
+    "codec": ({"compressors": "zip9"}, UnknownCodecError, "zip9"),
+    "codec setting": ({"compressors": {"name": "gzip", "configuration": {"level": 11}}}, UnknownCodecError, "level"),
+    "both compressors": ({"compressors": "zstd", "compressor": "gzip"}, MetadataError, "compressor"),
+    "codecs and order": ({"codecs": ["bytes"], "order": "F"}, MetadataError, "codecs"),
+    "order": ({"order": "A"}, MetadataError, "order"),
+    "format": ({"zarr_format": 4}, UnsupportedError, "zarr_format"),
+    "dimension names": ({"dimension_names": ["x"]}, MetadataError, "dimension"),
+    "separator": ({"dimension_separator": "-"}, MetadataError, "separator"),
+    "key encoding": ({"chunk_key_encoding": "hashed"}, MetadataError, "hashed"),
+    "v2 default keys": ({"zarr_format": 2, "chunk_key_encoding": "default"}, MetadataError, "default"),
+}
+
+
+@pytest.mark.parametrize(("settings", "kind", "says"), SETTINGS.values(), ids=list(SETTINGS))
+def test_a_setting_that_cannot_be(store, settings, kind, says):
+    put_array(store)
+    with refused(kind, None, node=None, unchanged=False, says=says):
+        to_zarr(blocks(), store, "a", overwrite=True, **settings)
+    assert len(contents(store)) == 8
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS)
+
+
+def test_errors_of_settings_name_the_place_they_were_meant_for(store):
+    """to_zarr knows store and node when it looks at the settings."""
+    for options, array in (
+        ({"compressors": "zip9"}, blocks()),
+        ({"attributes": {"n": float("nan")}}, blocks()),
+        ({}, da.from_array(DTYPES["object"], chunks=2)),
+    ):
+        with refused((MetadataError, UnsupportedError), store):
+            to_zarr(array, store, "a", **options)
+
+
+@pytest.mark.parametrize("mode", ["x", "", None, "r", "rb", "W", 1])
+def test_a_mode_there_is_not(store, mode):
+    put_array(store)
+    before = contents(store)
+    with refused(MetadataError, None, node=None, unchanged=False, field="mode"):
+        to_zarr(blocks(CELLS + 1), store, "a", mode=mode)
+    assert contents(store) == before
+
+
+def test_what_is_no_dask_array(store):
+    put_array(store)
+    before = contents(store)
+    for what in (CELLS, CELLS.tolist(), None, 1, dask.delayed(1)):
+        with refused(MetadataError, None, node=None, unchanged=False, field="arr"):
+            to_zarr(what, store, "a", overwrite=True)
+    assert contents(store) == before
+
+
+# Regions
+
+
+@pytest.mark.parametrize("component", ["a", "b"])
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"mode": "w"}, {"mode": "a"}], ids=str)
+def test_a_region_of_a_new_array(store, component, options):
+    put_array(store)
+    with refused(MetadataError, store, node=f"/{component}", field="region"):
+        to_zarr(blocks(), store, component, region=(slice(0, 6), slice(0, 8)), **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "region"),
+    [
+        ((6, 4), None),
+        ((8, 6), None),
+        ((6,), None),
+        ((6, 8, 1), None),
+        ((4, 8), (slice(0, 2), slice(None))),
+        ((2, 8), slice(0, 4)),
+        ((4, 8), slice(4, 8)),
+        ((2, 8), slice(6, 8)),
+        ((2, 8), slice(None, None, 2)),
+        ((6, 8), (slice(None), slice(None), slice(None))),
+        ((2, 8), "top"),
+        ((2, 8), [0, 1]),
+        ((2, 8), 1.5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("way", ["r+", "opened"])
+def test_an_array_that_does_not_fit_where_it_goes(store, shape, region, way):
+    put_array(store)
+    array = blocks(distinct_values(shape, "int32"), -1)
+    with refused(MetadataError, store, field="region"):
+        if way == "opened":
+            to_zarr(array, open_array(store, "a"), region=region)
+        else:
+            to_zarr(array, store, "a", region=region, mode="r+")
+
+
+@pytest.mark.parametrize("index", [6, 7, 100, -7, -100])
+def test_a_region_beyond_the_array(store, index):
+    create_array(store, "a", shape=(6, 8), chunks=(1, 4), dtype="int32")
+    with refused(MetadataError, store, field="region"):
+        to_zarr(blocks(CELLS[:1], (1, 4)), store, "a", region=index, mode="r+")
+
+
+def test_cells_of_another_kind(store):
+    put_array(store)
+    for dtype in ("float64", "complex64"):
+        with refused(MetadataError, store, field="data_type", says=(dtype, "int32")):
+            to_zarr(blocks(CELLS.astype(dtype)), store, "a", mode="r+")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"chunks": (3, 4)}, {"compressors": "gzip"}, {"fill_value": 5}, {"attributes": {"n": 1}}]
+)
+def test_settings_of_a_new_array_for_one_that_exists(store, settings):
+    put_array(store)
+    with refused(MetadataError, store, says=next(iter(settings))):
+        to_zarr(blocks(CELLS + 1), store, "a", mode="r+", **settings)
+
+
+MISALIGNED = {
+    "small blocks": ((1, 4), CHUNKS, 0),
+    "blocks that cut chunks": ((3, 4), CHUNKS, 0),
+    "columns that cut chunks": ((2, 3), CHUNKS, 1),
+    "irregular blocks": (((2, 3, 1), (8,)), CHUNKS, 0),
+    "large chunks": ((2, 4), (4, 4), 0),
+}
+
+
+@pytest.mark.parametrize(("chunks", "stored", "axis"), MISALIGNED.values(), ids=list(MISALIGNED))
+@pytest.mark.parametrize("way", ["new", "overwrite", "r+", "opened", "later"])
+def test_blocks_that_share_a_stored_chunk(store, chunks, stored, axis, way):
+    create_array(store, "a", shape=SHAPE, chunks=stored, dtype="int32")
+    array = blocks(CELLS, chunks)
+    with refused(AlignmentError, store, node="/b" if way == "new" else "/a", axis=axis, says="rechunk"):
+        if way == "opened":
+            to_zarr(array, open_array(store, "a"))
+        elif way == "r+":
+            to_zarr(array, store, "a", mode="r+")
+        elif way == "new":
+            to_zarr(array, store, "b", chunks=stored)
+        else:
+            to_zarr(array, store, "a", chunks=stored, overwrite=True, compute=way != "later")
+
+
+@pytest.mark.parametrize("region", [slice(1, 3), slice(0, 3), slice(3, 6), (slice(None), slice(2, 6))], ids=str)
+def test_a_region_that_cuts_stored_chunks(store, region):
+    put_array(store)
+    with refused(AlignmentError, store, says="region"):
+        to_zarr(blocks(CELLS[region], -1), store, "a", region=region, mode="r+")
+
+
+def test_the_advice_for_misaligned_blocks_helps(store):
+    array = blocks(CELLS, (3, 5))
+    with pytest.raises(AlignmentError) as caught:
+        to_zarr(array, store, "a", chunks=CHUNKS)
+    advice = str(caught.value).partition("x.rechunk(")[2].partition(")")[0]
+    to_zarr(array.rechunk({0: 2, 1: 4} if not advice else json.loads(_as_json(advice))), store, "a", chunks=CHUNKS)
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS)
+
+
+def _as_json(advice):
+    """A dict of integers as Python writes it, as a JSON list of pairs would be too much for: axis -> length by order."""
+    return "[" + ", ".join(part.split(":")[1].strip(" }") for part in advice.strip("{}").split(",")) + "]"
+
+
+# Arrays that are written over what they are read from
+
+
+def overwrites(read, change):
+    """A write of ``change(read)`` to the place itself, in each way there is."""
+    return {
+        "overwrite": lambda place: to_zarr(change(read(place)), place, "a", overwrite=True),
+        "w": lambda place: to_zarr(change(read(place)), place, "a", mode="w"),
+        "later": lambda place: to_zarr(change(read(place)), place, "a", overwrite=True, compute=False),
+        "r+": lambda place: to_zarr(change(read(place)), place, "a", mode="r+"),
+        "opened": lambda place: to_zarr(change(read(place)), open_array(place, "a")),
+        "its group": lambda place: to_zarr(change(read(place)), place, overwrite=True),
+    }
+
+
+CHANGES = {
+    "itself": lambda array: array,
+    "plus one": lambda array: array + 1,
+    "backwards": lambda array: array[::-1],
+    "rechunked": lambda array: array.rechunk((6, 4)) * 2,
+    "with another": lambda array: da.concatenate([array[:2], blocks(CELLS[2:])]),
+    "optimized": lambda array: dask.optimize(array)[0],
+    "optimized plus one": lambda array: dask.optimize(array + 1)[0],
+    "optimized and rechunked": lambda array: dask.optimize(array.rechunk((6, 4)))[0],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize("way", ["overwrite", "w", "later", "r+", "opened", "its group"])
+def test_an_array_over_what_it_is_read_from(store, change, way):
+    put_array(store)
+    write = overwrites(lambda place: from_zarr(place, "a"), change)[way]
+    with refused(NodeExistsError, store, node="/" if way == "its group" else "/a", says="read from"):
+        write(store)
+
+
+def spellings(root):
+    """Ways to say where the array of a local store is: url and component."""
+    return [
+        (root, "a"),
+        (f"{root}/a", None),
+        (f"file://{root}", "a"),
+        (f"{root}/../{os.path.basename(root)}/a", None),
+        (LocalStore(root), "a"),
+        (open_store(root), "/a/"),
+        (fsspec.get_mapper(f"{root}/a"), None),
+    ]
+
+
+@pytest.mark.parametrize("target", range(7))
+@pytest.mark.parametrize("source", range(7))
+def test_an_array_over_what_it_is_read_from_however_that_is_spelled(tmp_path, source, target):
+    store = put_array(LocalStore(str(tmp_path)))
+    before = contents(store)
+    array = from_zarr(*spellings(str(tmp_path))[source]) + 1
+    with pytest.raises(NodeExistsError, match="read from"):
+        to_zarr(array, *spellings(str(tmp_path))[target], overwrite=True)
+    assert contents(store) == before
+
+
+def test_an_array_over_what_it_is_read_from_in_memory(tmp_path):
+    name = tmp_path.name
+    store = put_array(open_store(f"memory://{name}"))
+    for source in (f"memory://{name}", f"memory:///{name}", fsspec.get_mapper(f"memory://{name}")):
+        for target in (f"memory://{name}", f"memory:///{name}", fsspec.get_mapper(f"memory://{name}")):
+            with pytest.raises(NodeExistsError, match="read from"):
+                to_zarr(from_zarr(source, "a") + 1, target, "a", overwrite=True)
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS)
+
+
+def test_an_array_over_what_it_is_read_from_once_it_is_loaded(store):
+    put_array(store)
+    array = (from_zarr(store, "a") + 1).persist()
+    to_zarr(array, store, "a", overwrite=True)
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), CELLS + 1)
+
+
+def test_other_parts_of_an_array_may_be_read_while_one_is_written(store):
+    put_array(store)
+    to_zarr(from_zarr(store, "a")[:2] + 1, store, "a", region=slice(4, 6), mode="r+")
+    expected = CELLS.copy()
+    expected[4:] = CELLS[:2] + 1
+    np.testing.assert_array_equal(from_zarr(store, "a").compute(), expected)
+
+
+def test_an_optimized_array_can_be_written_elsewhere(store):
+    put_array(store)
+    for i, change in enumerate(CHANGES.values()):
+        array = change(from_zarr(store, "a"))
+        expected = array.compute()
+        to_zarr(array, store, f"copy{i}")
+        np.testing.assert_array_equal(from_zarr(store, f"copy{i}").compute(), expected)
+
+
+# Memory of one process, written from others
+
+
+@pytest.fixture
+def cluster():
+    from distributed import Client
+
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+        yield client
+
+
+def test_memory_of_this_process_is_not_written_from_a_cluster(cluster, tmp_path):
+    values = put_array({})
+    mapper = fsspec.get_mapper(f"memory://{tmp_path.name}", missing_exceptions=(FileNotFoundError,))
+    places = [values, f"memory://{tmp_path.name}", f"dir::memory://{tmp_path.name}", mapper]
+    for place in places:
+        store = open_store(place)
+        for options in ({}, {"overwrite": True}, {"compute": False}):
+            with refused(UnsupportedError, store, node="/b", unchanged=place is values, says="distributed scheduler"):
+                to_zarr(blocks(), place, "b", **options)
+    with refused(UnsupportedError, open_store(values), says="distributed scheduler"):
+        to_zarr(blocks(), values, "a", mode="r+")
+    assert issubclass(UnsupportedError, RuntimeError)
+
+
+def test_memory_of_this_process_is_read_and_written_beside_a_cluster(cluster):
+    values = put_array({}, compressors=None) if dask.config.get("scheduler", None) == "threads" else {}
+    with dask.config.set(scheduler="threads"):
+        to_zarr(blocks(), values, "b")
+        np.testing.assert_array_equal(from_zarr(values, "b").compute(), CELLS)
+    np.testing.assert_array_equal(from_zarr(values, "b").compute(), CELLS)
+
+
+def test_memory_of_this_process_is_not_written_by_a_write_that_waited_for_a_cluster():
+    from distributed import Client
+
+    values = {}
+    write = to_zarr(blocks(), values, "a", compute=False)
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None):
+        with pytest.raises(UnsupportedError, match="distributed scheduler"):
+            write.compute()
+    write.compute()
+    np.testing.assert_array_equal(from_zarr(values, "a").compute(), CELLS)
+
+
+@pytest.mark.parametrize("scheduler", ["processes", "multiprocessing"])
+def test_memory_of_this_process_is_not_written_from_other_processes(scheduler):
+    values = put_array({})
+    with dask.config.set(scheduler=scheduler, num_workers=1):
+        with refused(UnsupportedError, open_store(values), node="/b"):
+            to_zarr(blocks(), values, "b")
