@@ -90,6 +90,7 @@ def from_zarr(
     Examples
     --------
     >>> import dask.array as da
+    >>> from daskzarr import to_zarr
     >>> to_zarr(da.arange(6, chunks=2), store := {})
     >>> from_zarr(store, chunks="auto")[1:4].compute()
     array([1, 2, 3])

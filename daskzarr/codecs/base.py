@@ -109,9 +109,9 @@ class Options:
     """A codec's configuration, read member by member; what is left over in the end is refused.
 
     >>> options = Options("gzip", {"level": 5})
-    ... options.integer("level", low=0, high=9)
-    ... options.end()
+    >>> options.integer("level", low=0, high=9)
     5
+    >>> options.end()
     """
 
     def __init__(self, codec: str, configuration: Mapping[str, Any]) -> None:

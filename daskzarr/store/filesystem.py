@@ -34,7 +34,7 @@ class FilesystemStore:
     >>> import fsspec
     >>> store = FilesystemStore(fsspec.filesystem("memory"), "/example", "memory://example")
     >>> store.set("a", b"123")
-    ... store.get("a"), store.get("b")
+    >>> store.get("a"), store.get("b")
     (b'123', None)
     """
 

@@ -36,7 +36,7 @@ class LocalStore:
     >>> import tempfile
     >>> store = LocalStore(tempfile.mkdtemp())
     >>> store.set("a/b", b"123")
-    ... bytes(store.get("a/b")), store.get("a/c")
+    >>> store.get("a/b"), store.get("a/c")
     (b'123', None)
     """
 
