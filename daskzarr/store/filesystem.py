@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
+from daskzarr.errors import UnsupportedError
 from daskzarr.store.protocol import Buffer, Listing
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -28,6 +30,8 @@ class FilesystemStore:
         The folder, as the file system spells paths; ``""`` is its top.
     url
         Canonical place, without credentials.
+    elsewhere
+        Whether the files are in the memory of another process; then every use is an error. Set by unpickling.
 
     Examples
     --------
@@ -41,12 +45,31 @@ class FilesystemStore:
     fs: Any
     root: str
     url: str
+    elsewhere: bool = field(default=False, compare=False, repr=False)
 
     @property
     def shared(self) -> bool:
         """Whether other processes see what is written here."""
-        protocols = (self.fs.protocol,) if isinstance(self.fs.protocol, str) else tuple(self.fs.protocol)
-        return "memory" not in protocols
+        fs = self.fs
+        while fs is not None:
+            if "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+                return False
+            fs = getattr(fs, "fs", None)  # what a caching file system stands on
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self.fs, self.root, self.url, None if self.shared else os.getpid())
+
+    @property
+    def _here(self) -> Any:
+        """The file system, if this process has its files."""
+        if self.elsewhere:
+            raise UnsupportedError(
+                "this store is in the memory of another process, and would seem empty here; use a URL that all "
+                "processes see, or a scheduler of threads",
+                url=self.url,
+            )
+        return self.fs
 
     def path(self, key: str) -> str:
         """The file a key stands for."""
@@ -56,7 +79,7 @@ class FilesystemStore:
         """The file's bytes or a part of them; None only when the file system says "not found"."""
         start, end = _fsspec_bounds(byte_range)
         try:
-            value: Buffer = self.fs.cat_file(self.path(key), start=start, end=end)
+            value: Buffer = self._here.cat_file(self.path(key), start=start, end=end)
         except _MISSING:
             return None
         return value
@@ -65,7 +88,7 @@ class FilesystemStore:
         """Values in order, asked for in batches that the file system overlaps if it can."""
         for first in range(0, len(keys), _BATCH):
             paths = [self.path(key) for key in keys[first : first + _BATCH]]
-            for value in self.fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return"):
+            for value in self._here.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return"):
                 if isinstance(value, _MISSING):
                     yield None
                 elif isinstance(value, BaseException):
@@ -77,32 +100,32 @@ class FilesystemStore:
         """Write the whole file in one call."""
         path = self.path(key)
         try:
-            self.fs.pipe_file(path, bytes(value))
+            self._here.pipe_file(path, bytes(value))
         except FileNotFoundError:
-            self.fs.makedirs(self.fs._parent(path), exist_ok=True)
-            self.fs.pipe_file(path, bytes(value))
+            self._here.makedirs(self._here._parent(path), exist_ok=True)
+            self._here.pipe_file(path, bytes(value))
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
         try:
-            self.fs.rm_file(self.path(key))
+            self._here.rm_file(self.path(key))
         except _MISSING:
             pass
-        self.fs.invalidate_cache()
+        self._here.invalidate_cache()
 
     def delete_below(self, prefix: str) -> None:
         """Remove the folder and all in it."""
         try:
-            self.fs.rm(self.path(prefix), recursive=True)
+            self._here.rm(self.path(prefix), recursive=True)
         except _MISSING:
             pass
-        self.fs.invalidate_cache()
+        self._here.invalidate_cache()
 
     def list_dir(self, prefix: str) -> Listing:
         """Files and folders directly below, as they are now."""
         folder = self.path(prefix.rstrip("/"))
         try:
-            found = self.fs.ls(folder, detail=True, refresh=True) if folder else self.fs.ls("", detail=True)
+            found = self._here.ls(folder, detail=True, refresh=True) if folder else self._here.ls("", detail=True)
         except _MISSING:
             return Listing((), ())
         names: dict[str, set[str]] = {"file": set(), "directory": set()}
@@ -111,6 +134,11 @@ class FilesystemStore:
             if entry["name"].strip("/") != folder.strip("/"):
                 names.setdefault(entry["type"], set()).add(name)
         return Listing(tuple(sorted(names["file"])), tuple(sorted(names["directory"])))
+
+
+def _unpickle(fs: Any, root: str, url: str, process: int | None) -> FilesystemStore:
+    """The store again. One in another process's memory says so when it is used: it would seem empty here."""
+    return FilesystemStore(fs, root, url, elsewhere=process not in (None, os.getpid()))
 
 
 def _fsspec_bounds(byte_range: ByteRange | None) -> tuple[int | None, int | None]:

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
+from daskzarr.errors import UnsupportedError
 from daskzarr.store.protocol import Buffer, Listing, get_each
 
 _known: weakref.WeakValueDictionary[int, MappingStore] = weakref.WeakValueDictionary()
+_by_token: weakref.WeakValueDictionary[str, MappingStore] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
@@ -34,10 +36,11 @@ class MappingStore:
     (b'123', None)
     """
 
-    __slots__ = ("__weakref__", "mapping", "token")
+    __slots__ = ("__weakref__", "copied", "mapping", "token")
 
     mapping: Mapping[str, Any]
     token: str
+    copied: bool
 
     def __new__(cls, mapping: Mapping[str, Any]) -> MappingStore:
         """The store of this mapping object, if there is one; a new one otherwise."""
@@ -48,11 +51,12 @@ class MappingStore:
             store = super().__new__(cls)
             store.mapping = mapping
             store.token = uuid.uuid4().hex
-            _known[id(mapping)] = store
+            store.copied = False
+            _known[id(mapping)] = _by_token[store.token] = store
             return store
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self.mapping, self.token)
+        return _unpickle, (self.mapping, self.token, self.shared)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MappingStore) and self.token == other.token
@@ -89,16 +93,26 @@ class MappingStore:
 
     def set(self, key: str, value: Buffer) -> None:
         """Store a copy of the value."""
-        assert isinstance(self.mapping, MutableMapping)
-        self.mapping[key] = bytes(value)
+        self._writable()[key] = bytes(value)
 
     def delete(self, key: str) -> None:
         """Remove the value; one that is not there is no error."""
-        assert isinstance(self.mapping, MutableMapping)
         try:
-            del self.mapping[key]
+            del self._writable()[key]
         except (KeyError, FileNotFoundError):
             pass
+
+    def _writable(self) -> MutableMapping[str, Any]:
+        """The mapping, if what is written to it is not lost."""
+        if self.copied:
+            raise UnsupportedError(
+                "this is another process's copy of a mapping in memory: what is written to it would be lost; use a "
+                "path or a URL, or a scheduler of threads",
+                url=self.url,
+            )
+        if not isinstance(self.mapping, MutableMapping):
+            raise UnsupportedError("this mapping can only be read", url=self.url)
+        return self.mapping
 
     def delete_below(self, prefix: str) -> None:
         """Remove every key below ``prefix``."""
@@ -118,10 +132,14 @@ class MappingStore:
         return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
 
-def _unpickle(mapping: Mapping[str, Any], token: str) -> MappingStore:
-    """The store of an unpickled mapping, under the token it had."""
-    store = MappingStore(mapping)
-    store.token = token
+def _unpickle(mapping: Mapping[str, Any], token: str, shared: bool) -> MappingStore:
+    """The store that was pickled, if this is its process; otherwise one of the mapping that arrived here."""
+    store = _by_token.get(token)
+    if store is None:
+        store = MappingStore(mapping)
+        store.token = token
+        store.copied = not shared
+        _by_token[token] = store
     return store
 
 

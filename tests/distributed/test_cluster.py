@@ -109,6 +109,25 @@ def test_a_store_in_memory_is_refused(client):
         daskzarr.to_zarr(da.from_array(VALUES, chunks=20), "memory://cluster")
 
 
+def test_a_mapping_in_memory_can_be_read_by_others_and_not_written(client):
+    mapping = {}
+    with dask.config.set(scheduler="threads"):
+        daskzarr.to_zarr(da.from_array(VALUES, chunks=100), mapping)
+    np.testing.assert_array_equal(daskzarr.from_zarr(mapping).compute(), VALUES)
+    with dask.config.set(scheduler="threads"):
+        write = daskzarr.to_zarr(da.from_array(VALUES, chunks=100) + 1, mapping, mode="w", compute=False)
+    with pytest.raises(daskzarr.UnsupportedError, match="would be lost"):
+        client.compute(write).result()
+
+
+def test_a_file_system_in_memory_is_not_read_as_fill(client):
+    with dask.config.set(scheduler="threads"):
+        daskzarr.to_zarr(da.from_array(VALUES, chunks=100), "memory://seen-by-one", mode="w")
+        np.testing.assert_array_equal(daskzarr.from_zarr("memory://seen-by-one").compute(), VALUES)
+    with pytest.raises(daskzarr.UnsupportedError, match="memory of another process"):
+        daskzarr.from_zarr("memory://seen-by-one").sum().compute()
+
+
 def slowly(block):
     """A step that takes long enough for a worker to be killed in the middle of the write."""
     deadline = time.perf_counter() + 0.01
