@@ -32,6 +32,8 @@ def owned_blocks(chunks: Sequence[Sequence[int]], start: Sequence[int], grid: Re
     (2,)
     """
     axes = [cuts(a, lengths) for a, lengths in zip(start, chunks, strict=True)]
+    if 0 in [cut.bounds(cut.count - 1)[1] - cut.bounds(0)[0] for cut in axes]:
+        return BlockGrid(tuple(axes))  # nothing is written
     for axis, cut in enumerate(axes):
         length, size = grid.chunk_shape[axis], grid.shape[axis]
         block = _bad_block(cut, length, size)
@@ -58,21 +60,19 @@ def _misaligned(
 ) -> AlignmentError:
     """The error that says which block, and how to mend it."""
     start, stop = cut.bounds(block)
-    first, last = axes[axis].bounds(0)[0], axes[axis].bounds(cut.count - 1)[1]
-    if first % length or (last % length and last != size):
-        mend = (
-            f"the region {first}:{last} of this axis begins or ends inside a stored chunk of {length} cells; widen it"
-        )
-    else:
-        wanted = {
-            i: _multiple(other, grid.chunk_shape[i])
-            for i, other in enumerate(axes)
-            if _bad_block(other, grid.chunk_shape[i], grid.shape[i]) is not None
-        }
-        mend = f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks="
+    mends = []
+    wanted = {}
+    for i, (other, chunk, whole) in enumerate(zip(axes, grid.chunk_shape, grid.shape, strict=True)):
+        first, last = other.bounds(0)[0], other.bounds(other.count - 1)[1]
+        if first % chunk or (last % chunk and last != whole):
+            mends.append(f"widen the region {first}:{last} of axis {i}, which cuts a stored chunk of {chunk} cells")
+        elif _bad_block(other, chunk, whole) is not None:
+            wanted[i] = _multiple(other, chunk)
+    if wanted:
+        mends.append(f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks=")
     return AlignmentError(
         f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks of {length} "
-        f"cells: two tasks would write one stored chunk; {mend}",
+        f"cells: two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}",
         axis=axis,
     )
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from daskzarr.chunk_grid import Box, ChunkProjection, RegularGrid
 from daskzarr.codecs import ChunkSpec, CodecPipeline
-from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError, origin
+from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError, raise_from
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata
 from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
@@ -23,6 +23,7 @@ from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
 Array = npt.NDArray[Any]
 Missing = Literal["fill", "error"]
 
+_HUGE = 2**30  # a chunk that says to be larger has to be there before it gets memory
 _LARGE = 2**20  # from here on, memory fresh from the system costs more than a copy through memory at hand
 
 
@@ -91,7 +92,7 @@ class ArrayHandle:
     @cached_property
     def reads_into(self) -> bool:
         """Whether a stored chunk can go straight from the store to the block's memory."""
-        return self.pipeline.raw and isinstance(self.store, ReadIntoStore)
+        return self.pipeline.raw and self.pipeline.spec.nbytes <= _HUGE and isinstance(self.store, ReadIntoStore)
 
     @cached_property
     def writer(self) -> WritableStore:
@@ -112,8 +113,8 @@ class ArrayHandle:
 
     @cached_property
     def token(self) -> str:
-        """A digest of where the array is and what its metadata say; no credentials, no file system."""
-        text = "\0".join((self.store.url, self.path, self.document, self.missing))
+        """A digest of where the array is and what its metadata say."""
+        text = "\0".join((self.store.url, getattr(self.store, "identity", ""), self.path, self.document, self.missing))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def __dask_tokenize__(self) -> str:
@@ -164,7 +165,7 @@ def _read_single(handle: ArrayHandle, box: Box, index: tuple[int, ...]) -> Array
     try:
         chunk = _read_raw(handle, key) if handle.reads_into else _read_chunk(handle, key)
     except Exception as error:
-        raise handle.failure("reading a chunk", error, key) from origin(error)
+        raise_from(handle.failure("reading a chunk", error, key), error)
     shape = box.shape
     if chunk is None:
         return _fill(handle, shape, key)
@@ -209,7 +210,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
             else:
                 cells[...] = pipeline.decode(data)[projection.chunk_slices]
         except Exception as error:
-            raise handle.failure("reading a chunk", error, key) from origin(error)
+            raise_from(handle.failure("reading a chunk", error, key), error)
 
 
 def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str], out: Array) -> None:
@@ -226,7 +227,7 @@ def _read_box_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys:
             elif not in_place:
                 cells[...] = chunk[projection.chunk_slices]
         except Exception as error:
-            raise handle.failure("reading a chunk", error, key) from origin(error)
+            raise_from(handle.failure("reading a chunk", error, key), error)
 
 
 def _fill(handle: ArrayHandle, shape: tuple[int, ...], key: str) -> Array:
@@ -291,7 +292,7 @@ def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> i
         data = handle.pipeline.encode(cells)
         store.set(key, data)
     except Exception as error:
-        raise handle.failure("writing a chunk", error, key) from origin(error)
+        raise_from(handle.failure("writing a chunk", error, key), error)
     return len(data)
 
 

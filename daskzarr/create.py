@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daskzarr.errors import NodeExistsError, origin
+from daskzarr.errors import DaskZarrError, NodeExistsError, raise_from
 from daskzarr.hierarchy import (
     StoredArray,
     StoredGroup,
@@ -98,24 +98,28 @@ def create_array(
     >>> create_array({}, shape=(4,), chunks=(2,), dtype="f4", fill_value=float("nan")).fill_value
     np.float32(nan)
     """
-    metadata = new_array_metadata(
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        fill_value=fill_value,
-        codecs=codecs,
-        compressors=compressors,
-        compressor=compressor,
-        filters=filters,
-        serializer=serializer,
-        order=order,
-        dimension_names=dimension_names,
-        dimension_separator=dimension_separator,
-        chunk_key_encoding=chunk_key_encoding,
-        attributes=attributes,
-        zarr_format=zarr_format,
-    )
-    return write_new_array(locate(url, component, storage_options), metadata, overwrite=overwrite)
+    location = locate(url, component, storage_options)
+    try:
+        metadata = new_array_metadata(
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks,
+            fill_value=fill_value,
+            codecs=codecs,
+            compressors=compressors,
+            compressor=compressor,
+            filters=filters,
+            serializer=serializer,
+            order=order,
+            dimension_names=dimension_names,
+            dimension_separator=dimension_separator,
+            chunk_key_encoding=chunk_key_encoding,
+            attributes=attributes,
+            zarr_format=zarr_format,
+        )
+    except DaskZarrError as error:
+        raise_from(error.locate(url=location.store.url, node=location.path), error)
+    return write_new_array(location, metadata, overwrite=overwrite)
 
 
 def create_group(
@@ -147,8 +151,10 @@ def create_group(
 def write_new_group(location: Location, metadata: GroupMetadata, *, overwrite: bool) -> StoredGroup:
     """Put the documents of a new group, and of the groups above it, in their place."""
     documents = _group_documents(metadata)
+    parents = _missing_parents(location, metadata.zarr_format)
     _make_room(location, overwrite)
-    _write_parents(location, metadata.zarr_format)
+    for parent, documents_above in parents:
+        _write(parent, documents_above)
     _write(location, documents)
     return StoredGroup(location, metadata)
 
@@ -161,8 +167,10 @@ def write_new_array(location: Location, metadata: ArrayMetadata, *, overwrite: b
     else:
         documents = {v3.DOCUMENT: v3.write_array(metadata)}
     texts = {name: format_object(document) for name, document in documents.items()}
+    parents = _missing_parents(location, metadata.zarr_format)
     _make_room(location, overwrite)
-    _write_parents(location, metadata.zarr_format)
+    for parent, documents_above in parents:
+        _write(parent, documents_above)
     _write(location, texts)
     return StoredArray(location, metadata)
 
@@ -184,7 +192,7 @@ def _make_room(location: Location, overwrite: bool) -> None:
         try:
             store.delete_below(location.path)
         except Exception as error:
-            raise store_error("deleting the old node", error, location, "") from origin(error)
+            raise_from(store_error("deleting the old node", error, location, ""), error)
     elif node_exists(location):
         raise NodeExistsError(
             'there is an array or group here already; pass overwrite=True (or mode="w") to replace it',
@@ -209,15 +217,17 @@ def _refuse_strangers(location: Location) -> None:
         )
 
 
-def _write_parents(location: Location, zarr_format: ZarrFormat) -> None:
-    """Write the documents of the groups above a node that are not there; an array above is an error."""
-    parts = location.path.split("/")[:-1] if location.path else None
-    if parts is None:
-        return
+def _missing_parents(location: Location, zarr_format: ZarrFormat) -> list[tuple[Location, dict[str, bytes]]]:
+    """The groups above a node that are not there, and their documents; an array above is an error.
+
+    A group of the other format counts as there: a second document would hide its attributes.
+    """
+    parts = location.path.split("/") if location.path else []
     documents = _group_documents(GroupMetadata(zarr_format=zarr_format))
-    for depth in range(len(parts) + 1):
+    missing = []
+    for depth in range(len(parts)):
         parent = Location(location.store, "/".join(parts[:depth]))
-        node = find_node(parent, zarr_format)
+        node = find_node(parent)
         if isinstance(node, StoredArray):
             raise NodeExistsError(
                 f"there is an array at /{parent.path}, so nothing can be put below it",
@@ -225,7 +235,8 @@ def _write_parents(location: Location, zarr_format: ZarrFormat) -> None:
                 node=location.path,
             )
         if node is None:
-            _write(parent, documents)
+            missing.append((parent, documents))
+    return missing
 
 
 def _write(location: Location, documents: Mapping[str, bytes]) -> None:
@@ -235,4 +246,4 @@ def _write(location: Location, documents: Mapping[str, bytes]) -> None:
         try:
             store.set(location.key(name), text)
         except Exception as error:
-            raise store_error("writing " + name, error, location, name) from origin(error)
+            raise_from(store_error("writing " + name, error, location, name), error)

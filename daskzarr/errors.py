@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pickle
+from typing import Any, NoReturn
 
 
 class DaskZarrError(Exception):
@@ -80,9 +81,20 @@ def _rebuild(cls: type[DaskZarrError], message: str) -> DaskZarrError:
     return cls(message)
 
 
-def origin(error: Exception) -> BaseException | None:
-    """What to name as the cause where an error is raised again, perhaps as itself: never itself."""
-    return error.__cause__ if isinstance(error, DaskZarrError) else error
+def raise_from(error: Exception, caught: Exception) -> NoReturn:
+    """Raise an error in the place of one that was caught, which may be itself.
+
+    What was caught is named as the cause, unless it cannot be pickled: then it would keep the error on its worker.
+    """
+    cause = error.__cause__ if error is caught else caught
+    try:
+        pickle.dumps(cause)
+    except Exception:
+        cause = None
+    try:
+        raise error from cause
+    finally:
+        error.__context__ = None
 
 
 class NodeNotFoundError(DaskZarrError, FileNotFoundError):

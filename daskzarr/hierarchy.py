@@ -14,11 +14,11 @@ from daskzarr.errors import (
     StoreError,
     StorePermissionError,
     UnsupportedError,
-    origin,
+    raise_from,
 )
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, v2, v3
 from daskzarr.metadata.json_text import parse_object
-from daskzarr.store import Buffer, Location, Store, WritableStore, locate
+from daskzarr.store import Buffer, Location, Store, WritableStore, locate, without_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +186,24 @@ def read_node(
     """The node at a location. With ``attributes=False`` the attributes of a v2 array stay unread: one request less."""
     if zarr_format not in (None, 2, 3):
         raise UnsupportedError(f"zarr_format is {zarr_format!r}; it can be 2 or 3", field="zarr_format")
-    node = None
-    try:
-        if zarr_format in (None, 3):
-            node = _read_v3(location)
-        if node is None and zarr_format in (None, 2):
-            node = _read_v2(location, attributes)
-    except DaskZarrError as error:
-        raise error.locate(url=location.store.url, node=location.path) from origin(error)
+    node = find_node(location, zarr_format, attributes=attributes)
     if node is None:
         looked_for = {None: "zarr.json, .zarray or .zgroup", 3: "zarr.json", 2: ".zarray or .zgroup"}[zarr_format]
         raise NodeNotFoundError(
             f"there is no array or group here: no {looked_for}", url=location.store.url, node=location.path
         )
     return node
+
+
+def find_node(
+    location: Location, zarr_format: ZarrFormat | None = None, *, attributes: bool = False
+) -> StoredArray | StoredGroup | None:
+    """The node at a location, None if there is none; v3 comes first."""
+    try:
+        node = _read_v3(location) if zarr_format != 2 else None
+        return _read_v2(location, attributes) if node is None and zarr_format != 3 else node
+    except DaskZarrError as error:
+        raise_from(error.locate(url=location.store.url, node=location.path), error)
 
 
 def _read_v3(location: Location) -> StoredArray | StoredGroup | None:
@@ -237,17 +241,17 @@ def _get(location: Location, name: str) -> Buffer | None:
     try:
         return location.store.get(location.key(name))
     except Exception as error:
-        raise store_error("reading " + name, error, location, name) from origin(error)
+        raise_from(store_error("reading " + name, error, location, name), error)
 
 
 def store_error(doing: str, error: Exception, location: Location, key: str) -> DaskZarrError:
     """The error that says what a store failed at; one of ours is only told its place."""
     if isinstance(error, DaskZarrError):
         return error.locate(url=location.store.url, node=location.path, chunk_key=key)
-    kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
-    return kind(
-        f"{doing} failed: {type(error).__name__}: {error}", url=location.store.url, node=location.path, chunk_key=key
-    )
+    refused = isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403)  # HTTP
+    kind = StorePermissionError if refused else StoreError
+    text = without_credentials(f"{doing} failed: {type(error).__name__}: {error}")
+    return kind(text, url=location.store.url, node=location.path, chunk_key=key)
 
 
 def node_exists(location: Location) -> bool:
@@ -259,11 +263,6 @@ def node_exists(location: Location) -> bool:
 def writable(location: Location) -> WritableStore:
     """The location's store, if it can be written."""
     store: Store = location.store
-    if not isinstance(store, WritableStore):
+    if not isinstance(store, WritableStore) or not getattr(store, "can_write", True):
         raise UnsupportedError("this store can only be read", url=store.url, node=location.path)
     return store
-
-
-def find_node(location: Location, zarr_format: ZarrFormat) -> StoredArray | StoredGroup | None:
-    """The node at a location in one format, or None."""
-    return _read_v3(location) if zarr_format == 3 else _read_v2(location, attributes=False)

@@ -67,7 +67,8 @@ def new_array_metadata(
         dimension_names=_dimension_names(dimension_names),
         zarr_format=zarr_format,
     )
-    CodecPipeline.resolve(pipeline, ChunkSpec(chunk_shape, data_type.dtype, metadata.fill_scalar))
+    spec = ChunkSpec(chunk_shape, data_type.dtype, metadata.fill_scalar)
+    CodecPipeline.resolve(pipeline, spec).check_can_write()
     if zarr_format == 2:
         v2.write_array(metadata)
     return metadata

@@ -10,12 +10,14 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import get_scheduler
+from dask.multiprocessing import get as get_processes
 
 from daskzarr.alignment import owned_blocks
+from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import ArrayHandle
 from daskzarr.create import write_new_array
-from daskzarr.errors import MetadataError, NodeExistsError, UnsupportedError
+from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.read import sources
 from daskzarr.graph.write import Write, write_array, written_array
@@ -27,6 +29,14 @@ from daskzarr.store import Location, locate
 from daskzarr.synonyms import one_of
 
 _MODES = ("w-", "a", "w", "r+")
+_DEFAULTS: dict[str, Any] = {
+    "compressors": "auto",
+    "compressor": "auto",
+    "order": "C",
+    "fill_value": 0,
+} | dict.fromkeys(
+    ("filters", "serializer", "codecs", "dimension_names", "dimension_separator", "chunk_key_encoding", "attributes")
+)
 
 
 def to_zarr(
@@ -141,27 +151,58 @@ def to_zarr(
         "attributes": attributes,
     }
     location = locate(url, component, storage_options)
-    store = writable(location)
-    if not store.shared:
-        _refuse_cluster(arr, location)
-    if mode == "r+" or (component is None and _is_array(url)):
-        target = open_array(location, zarr_format=zarr_format)
-        box = _region_box(region, target, arr)
-        blocks = owned_blocks(arr.chunks, box.start, target.metadata.chunk_grid)
-        _refuse_own_source(arr, target.location, box)
-    elif region is not None:
-        raise MetadataError(
-            "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an opened array",
-            field="region",
+    try:
+        existing = mode == "r+" or (component is None and _is_array(url))
+        target, blocks = _target(
+            arr, location, existing, region, chunks, zarr_format, settings, overwrite or mode == "w"
         )
-    else:
-        target, blocks = _new_array(arr, location, chunks, zarr_format or 3, settings, overwrite or mode == "w")
-    note_write(target.location.store.url, target.location.path)
-    handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks)
+        handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks)
+        handle.pipeline.check_can_write()
+    except DaskZarrError as error:
+        raise_from(error.locate(url=location.store.url, node=location.path), error)
+    note_write(location.store.url, location.path)
     if not compute:
         return written_array(arr, handle, blocks) if return_stored else write_array(arr, handle, blocks)
     write_array(arr, handle, blocks).compute()
     return _stored(target, blocks) if return_stored else None
+
+
+def _target(
+    arr: da.Array,
+    location: Location,
+    existing: bool,
+    region: Any,
+    chunks: Sequence[int] | int | None,
+    zarr_format: ZarrFormat | None,
+    settings: dict[str, Any],
+    overwrite: bool,
+) -> tuple[StoredArray, BlockGrid]:
+    """The array to write to, and the box of each block; a new array is made once everything was checked."""
+    if not writable(location).shared:
+        _refuse_cluster(arr, location)
+    if not existing:
+        if region is not None:
+            raise MetadataError(
+                "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
+                field="region",
+            )
+        return _new_array(arr, location, chunks, zarr_format or 3, settings, overwrite)
+    given = [name for name, value in settings.items() if not _same(value, _DEFAULTS[name])]
+    if given or chunks is not None:
+        names = ", ".join(given if chunks is None else [*given, "chunks"])
+        raise MetadataError(
+            f"{names} can be chosen for a new array only; this one exists", field=(given or ["chunks"])[0]
+        )
+    target = open_array(location, zarr_format=zarr_format)
+    box = _region_box(region, target, arr)
+    blocks = owned_blocks(arr.chunks, box.start, target.metadata.chunk_grid)
+    _refuse_own_source(arr, location, box)
+    return target, blocks
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a setting was left as it is."""
+    return value is default or (isinstance(value, (str, int)) and type(value) is type(default) and value == default)
 
 
 def _new_array(
@@ -171,7 +212,7 @@ def _new_array(
     zarr_format: ZarrFormat,
     settings: dict[str, Any],
     overwrite: bool,
-) -> tuple[StoredArray, Any]:
+) -> tuple[StoredArray, BlockGrid]:
     """Check everything there is to check, then write the documents of a new array."""
     chosen = tuple(max(int(max(lengths)), 1) for lengths in arr.chunks) if chunks is None else chunks
     metadata = new_array_metadata(shape=arr.shape, dtype=arr.dtype, chunks=chosen, zarr_format=zarr_format, **settings)
@@ -181,7 +222,7 @@ def _new_array(
     return write_new_array(location, metadata, overwrite=overwrite), blocks
 
 
-def _stored(target: StoredArray, blocks: Any) -> da.Array:
+def _stored(target: StoredArray, blocks: BlockGrid) -> da.Array:
     """What was written, as it is stored."""
     array = from_zarr(target, chunks=tuple(axis.lengths for axis in blocks.axes))
     start = blocks.region.start
@@ -195,7 +236,7 @@ def _is_array(place: Any) -> bool:
 
 def _check_sizes_known(arr: Any) -> None:
     """A stored array has to know its shape."""
-    if not hasattr(arr, "dask") and not hasattr(arr, "expr"):
+    if not isinstance(arr, da.Array):
         raise MetadataError(
             f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first",
             field="arr",
@@ -218,6 +259,8 @@ def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
     start, stop = [], []
     for axis, (part, length) in enumerate(zip(parts, shape, strict=False)):
         if isinstance(part, Integral):
+            if not -length <= int(part) < length:
+                raise MetadataError(f"region has {part}, and the axis {length} cells", axis=axis, field="region")
             part = slice(int(part) % max(length, 1), int(part) % max(length, 1) + 1)
         if not isinstance(part, slice) or part.step not in (None, 1):
             raise MetadataError(
@@ -247,14 +290,11 @@ def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
 
 def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool = False) -> None:
     """An array that is still to be read from the place it is to be written to would lose its cells."""
+    place = _joined(target.store.url, target.path)
     for handle, region in sources(arr):
-        same = handle.path == target.path or (
-            below and (handle.path + "/").startswith(target.path + "/" if target.path else "")
-        )
-        overlap = all(
-            a < d and c < b for a, b, c, d in zip(region.start, region.stop, box.start, box.stop, strict=False)
-        )
-        if handle.store.url == target.store.url and same and (overlap or below):
+        source = _joined(handle.store.url, handle.path)
+        overlap = all(a < d and c < b for a, b, c, d in zip(*region, *box, strict=False))
+        if (source == place and overlap) or (below and source.startswith(place)):
             raise NodeExistsError(
                 "the array to be written is read from the very place it would go to; write it elsewhere, or load it "
                 "first with persist() or compute()",
@@ -263,12 +303,18 @@ def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool
             )
 
 
+def _joined(url: str, path: str) -> str:
+    """A node's place as one text that ends in a slash, however it is divided in store and path."""
+    return f"{url}/{path}/" if path else f"{url}/"
+
+
 def _refuse_cluster(arr: da.Array, location: Location) -> None:
     """Workers in other processes cannot write into this one's memory."""
     run = get_scheduler(collections=[arr])
-    if "distributed" in type(getattr(run, "__self__", None)).__module__:
+    if run is get_processes or "distributed" in type(getattr(run, "__self__", None)).__module__:
+        name = "multiprocessing" if run is get_processes else "distributed"
         raise UnsupportedError(
-            "a store in this process's memory cannot be written from the distributed scheduler; use a path or a URL",
+            f"a store in this process's memory cannot be written from the {name} scheduler; use a path or a URL",
             url=location.store.url,
             node=location.path,
         )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from distributed import Client
 from fsspec.implementations.dirfs import DirFileSystem
+from tblib import pickling_support
 
 from daskzarr import (
     AlignmentError,
@@ -34,6 +35,9 @@ from daskzarr import (
 )
 from daskzarr.store import LocalStore, MappingStore, open_store
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
+
+# distributed does this to every error that leaves a worker: it pickles with its causes then.
+pickling_support.install()
 
 SHAPE, CHUNKS = (6, 8), (2, 4)
 CELLS = distinct_values(SHAPE, "int32", start=1)
@@ -1227,7 +1231,8 @@ def cluster():
 
 
 def test_memory_of_this_process_is_not_written_from_a_cluster(cluster, tmp_path):
-    values = put_array({})
+    with dask.config.set(scheduler="threads"):
+        values = put_array({})
     mapper = fsspec.get_mapper(f"memory://{tmp_path.name}", missing_exceptions=(FileNotFoundError,))
     places = [values, f"memory://{tmp_path.name}", f"dir::memory://{tmp_path.name}", mapper]
     for place in places:

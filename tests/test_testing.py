@@ -86,7 +86,7 @@ def test_cuts_fit_the_array(data):
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_is_drawn_can_be_stored_and_read(zarr_format, data):
     array = data.draw(arrays(max_dims=3, max_side=7))
@@ -101,7 +101,7 @@ def test_what_is_drawn_can_be_stored_and_read(zarr_format, data):
     np.testing.assert_array_equal(read.compute(), array, strict=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(array_settings(), st.sampled_from([2, 3]).flatmap(lambda f: st.tuples(st.just(f), codec_settings(f))))
 def test_settings_make_arrays(options, codecs):
     assert create_array({}, **options).shape == options["shape"]

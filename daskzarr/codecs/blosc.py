@@ -25,6 +25,7 @@ class BloscCodec:
     """A Blosc buffer, which describes itself: decoding looks at no parameter."""
 
     kind: ClassVar[Kind] = "bytes_to_bytes"
+    lenient: ClassVar[bool] = False
     spec: BytesSpec
     cname: bytes
     clevel: int
@@ -51,7 +52,7 @@ class BloscCodec:
             options.integer("blocksize", 0, low=0, high=_LIMIT),
             typesize if typesize <= 255 else 1,
         )
-        options.end()
+        options.end(lenient=cls.lenient)
         if spec.size is not None and spec.size > _LIMIT:
             raise options.error(
                 f"a chunk of {spec.size} bytes is beyond Blosc's limit of 2^31 - 1; make chunks smaller"
@@ -87,9 +88,10 @@ class BloscCodec:
 
 
 class NumcodecsBloscCodec(BloscCodec):
-    """The same under its numcodecs name and spelling."""
+    """The same under its numcodecs name and spelling, where members it does not know mean nothing."""
 
     __slots__ = ()
+    lenient: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, configuration: Mapping[str, Any], spec: BytesSpec) -> BloscCodec:
@@ -99,5 +101,4 @@ class NumcodecsBloscCodec(BloscCodec):
         if shuffle == -1:
             shuffle = 2 if spec.itemsize == 1 else 1
         options.value("typesize", None)  # written by some; the array knows better
-        options.value("nthreads", None)
         return cls._finish(options, spec, shuffle, spec.itemsize)

@@ -22,6 +22,7 @@ class Crc32cCodec:
     """Four bytes of CRC-32C, little-endian, behind the data."""
 
     kind: ClassVar[Kind] = "bytes_to_bytes"
+    lenient: ClassVar[bool] = False
     spec: BytesSpec
 
     @classmethod
@@ -29,7 +30,7 @@ class Crc32cCodec:
         """There is nothing to configure; v2's ``location`` can only be the end."""
         options = Options("crc32c", configuration)
         options.choice("location", {"end": "end"}, "end")
-        options.end()
+        options.end(lenient=cls.lenient)
         return cls(spec)
 
     def encoded_spec(self) -> BytesSpec:
@@ -54,3 +55,10 @@ class Crc32cCodec:
                 f"the checksum is {found:08x} where {stored:08x} is stored: the data are damaged", codec="crc32c"
             )
         return body
+
+
+class NumcodecsCrc32cCodec(Crc32cCodec):
+    """The same under its numcodecs name, where members it does not know mean nothing."""
+
+    __slots__ = ()
+    lenient: ClassVar[bool] = True

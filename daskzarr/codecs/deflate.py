@@ -24,15 +24,17 @@ class GzipCodec:
     kind: ClassVar[Kind] = "bytes_to_bytes"
     name: ClassVar[str] = "gzip"
     window_bits: ClassVar[int] = 31
+    lowest_level: ClassVar[int] = 0
+    lenient: ClassVar[bool] = False
     spec: BytesSpec
     level: int
 
     @classmethod
     def from_config(cls, configuration: Mapping[str, Any], spec: BytesSpec) -> GzipCodec:
-        """``level`` 0 to 9; v2 may leave it out and may say -1, zlib's own default."""
+        """``level`` 0 to 9; numcodecs' names take -1 too, zlib's own default."""
         options = Options(cls.name, configuration)
-        codec = cls(spec, options.integer("level", 1, low=-1, high=9))
-        options.end()
+        codec = cls(spec, options.integer("level", 1, low=cls.lowest_level, high=9))
+        options.end(lenient=cls.lenient)
         return codec
 
     def encoded_spec(self) -> BytesSpec:
@@ -52,7 +54,15 @@ class GzipCodec:
             raise CodecError(f"the data do not decompress: {error}", codec=self.name) from None
 
 
-class ZlibCodec(GzipCodec):
+class NumcodecsGzipCodec(GzipCodec):
+    """The same under its numcodecs name, where members it does not know mean nothing."""
+
+    __slots__ = ()
+    lowest_level: ClassVar[int] = -1
+    lenient: ClassVar[bool] = True
+
+
+class ZlibCodec(NumcodecsGzipCodec):
     """A zlib stream."""
 
     __slots__ = ()

@@ -43,7 +43,7 @@ class LzmaCodec:
         options.end(lenient=True)
         try:
             codec.encode(b"")
-        except (lzma.LZMAError, TypeError, ValueError, KeyError) as error:
+        except (lzma.LZMAError, OverflowError, TypeError, ValueError, KeyError) as error:
             raise options.error(f"the configuration means nothing to liblzma: {error}") from None
         return codec
 

@@ -40,31 +40,39 @@ class CodecPipeline:
     arrays: tuple[ArrayToArray, ...]
     serializer: ArrayToBytes
     compressors: tuple[BytesToBytes, ...]
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def resolve(cls, configs: Sequence[NamedConfig], spec: ChunkSpec) -> CodecPipeline:
         """Find every codec and check that each can take what the one before hands on, before data move."""
         found: list[Any] = []
+        skipped = []
         state: Any = spec
         for config in configs:
             try:
-                codec = codec_class(config.name)
+                kind = codec_class(config.name)
             except UnknownCodecError:
                 if config.must_understand:
                     raise
-                continue  # the document says that the bytes are as if it were not there
-            codec = codec.from_config(config.configuration, state)
+                skipped.append(config.name)  # the document says that it can be read without
+                continue
+            if (kind.kind == "bytes_to_bytes") != isinstance(state, BytesSpec):
+                raise _order_error(configs)
+            codec = kind.from_config(config.configuration, state)
             found.append(codec)
-            if codec.kind == "array_to_bytes" and isinstance(state, BytesSpec):
-                raise _order_error(configs)
-            if (codec.kind == "bytes_to_bytes") != isinstance(state, BytesSpec):
-                raise _order_error(configs)
             state = codec.encoded_spec()
         kinds = [codec.kind for codec in found]
         if kinds.count("array_to_bytes") != 1 or kinds != sorted(kinds, key=_KINDS.index):
             raise _order_error(configs)
         middle = kinds.index("array_to_bytes")
-        return cls(spec, tuple(found[:middle]), found[middle], tuple(found[middle + 1 :]))
+        return cls(spec, tuple(found[:middle]), found[middle], tuple(found[middle + 1 :]), tuple(skipped))
+
+    def check_can_write(self) -> None:
+        """Refuse to write where a codec is unknown: data can be read without it, but not be written as it would."""
+        if self.skipped:
+            raise UnknownCodecError(
+                f"codec {self.skipped[0]!r} is not known, so chunks can be read but not written", codec=self.skipped[0]
+            )
 
     @cached_property
     def axes(self) -> tuple[int, ...] | None:

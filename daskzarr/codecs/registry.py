@@ -10,16 +10,17 @@ from daskzarr.errors import UnknownCodecError
 _CODECS: dict[str, Any] = {
     "blosc": "blosc:BloscCodec",
     "bytes": "bytes:BytesCodec",
+    "endian": "bytes:BytesCodec",  # its name in drafts of v3
     "crc32c": "crc32c:Crc32cCodec",
     "gzip": "deflate:GzipCodec",
     "numcodecs.blosc": "blosc:NumcodecsBloscCodec",
     "numcodecs.bz2": "bz2:Bz2Codec",
-    "numcodecs.crc32c": "crc32c:Crc32cCodec",
-    "numcodecs.gzip": "deflate:GzipCodec",
+    "numcodecs.crc32c": "crc32c:NumcodecsCrc32cCodec",
+    "numcodecs.gzip": "deflate:NumcodecsGzipCodec",
     "numcodecs.lz4": "lz4:Lz4Codec",
     "numcodecs.lzma": "lzma:LzmaCodec",
     "numcodecs.zlib": "deflate:ZlibCodec",
-    "numcodecs.zstd": "zstd:ZstdCodec",
+    "numcodecs.zstd": "zstd:NumcodecsZstdCodec",
     "transpose": "transpose:TransposeCodec",
     "zstd": "zstd:ZstdCodec",
 }

@@ -29,7 +29,7 @@ class TransposeCodec:
         axes = list(range(len(spec.shape)))
         if order in ("C", "F"):
             order = axes if order == "C" else axes[::-1]
-        if not isinstance(order, list) or sorted(order, key=repr) != sorted(axes, key=repr):
+        if not isinstance(order, (list, tuple)) or any(type(i) is not int for i in order) or sorted(order) != axes:
             raise options.error(f"order is {order!r}; it has to name each of the {len(axes)} axes once")
         options.end()
         return cls(spec, tuple(order))

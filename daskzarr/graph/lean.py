@@ -80,7 +80,7 @@ def fused_function(task: Any) -> tuple[Any, tuple[Any, ...]] | None:
         inputs = tuple(dict.fromkeys(keys))
         return FusedBlock((task,), inputs, task.key), inputs
     inner, result, inputs, *refs = task.args
-    if task.kwargs or [getattr(ref, "key", None) for ref in refs] != list(inputs):
+    if task.kwargs or [ref.key if isinstance(ref, TaskRef) else None for ref in refs] != list(inputs):
         return None
     nodes = _in_order(inner)
     return None if nodes is None else (FusedBlock(tuple(nodes), tuple(inputs), result), tuple(inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dask
@@ -17,9 +17,9 @@ from dask.threaded import get as get_threaded
 from daskzarr.block_grid import BlockGrid, RegularCuts, grow_blocks
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import Array, ArrayHandle, read_box, read_box_into
-from daskzarr.graph.dask_names import Blockwise, HighLevelGraph, Task
+from daskzarr.graph.dask_names import Blockwise, DataNode, HighLevelGraph, Task
 from daskzarr.graph.indexing import split_index
-from daskzarr.graph.lean import LeanLayer
+from daskzarr.graph.lean import FusedBlock, LeanLayer
 from daskzarr.graph.read_layer import BlockBoxes, read_layer
 
 _TINY_CHUNK = 8 * 2**10
@@ -139,3 +139,22 @@ def sources(array: da.Array) -> Iterator[tuple[ArrayHandle, Box]]:
             handles = [arg for arg, index in layer.indices if index is None and isinstance(arg, ArrayHandle)]
             regions = [dep.blocks.region for dep in layer.io_deps.values() if isinstance(dep, BlockBoxes)]
             yield from ((handle, region) for handle in handles for region in regions)
+        elif layer.is_materialized():
+            yield from _sources_of_tasks(layer.values())
+
+
+def _sources_of_tasks(tasks: Iterable[Any]) -> Iterator[tuple[ArrayHandle, Box]]:
+    """The same for tasks that are made already: those of an array that was optimized."""
+    for task in tasks:
+        if isinstance(task, FusedBlock):
+            yield from _sources_of_tasks(task.nodes)
+        elif isinstance(task, Task):
+            args = [arg.value if isinstance(arg, DataNode) else arg for arg in (*task.args, task.func)]
+            boxes = [arg for arg in args if isinstance(arg, Box)]
+            for arg in args:
+                if isinstance(arg, ArrayHandle):
+                    yield from ((arg, box) for box in boxes)
+                elif isinstance(arg, dict):
+                    yield from _sources_of_tasks(arg.values())
+                else:
+                    yield from _sources_of_tasks([arg])

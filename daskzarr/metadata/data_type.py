@@ -37,7 +37,8 @@ class DataType:
     def named(cls, name: str) -> DataType:
         """From a Zarr v3 name (Zarr v3 core, data types)."""
         if name not in _NAMES:
-            raise UnsupportedError(f"data type {name!r} is not supported; known are {', '.join(_NAMES)}")
+            known = ", ".join(_NAMES)
+            raise UnsupportedError(f"data type {name!r} is not supported; known are {known}", field="data_type")
         return cls(name, np.dtype(name))
 
     @classmethod
@@ -91,12 +92,12 @@ def fill_scalar(data_type: DataType, value: Any) -> np.generic:
         return cast(np.generic, dtype.type(0))
     try:
         if dtype.kind == "c":
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                value = (value, 0)
             if isinstance(value, (list, tuple)) and len(value) == 2:
                 half = np.dtype(f"f{dtype.itemsize // 2}")
                 pair: np.generic = np.array([_real(half, part) for part in value], half).view(dtype)[0]
                 return pair
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return cast(np.generic, dtype.type(value))
         elif dtype.kind == "f":
             return _real(dtype, value)
         elif dtype.kind == "b":
@@ -125,7 +126,7 @@ def _real(dtype: np.dtype[Any], value: Any) -> np.generic:
     """A number, a name of a special one, or the bits in hexadecimal."""
     if isinstance(value, str):
         if value.startswith("0x"):
-            if len(value) != 2 + 2 * dtype.itemsize:
+            if not re.fullmatch(f"0x[0-9a-fA-F]{{{2 * dtype.itemsize}}}", value):
                 raise ValueError
             return cast(np.generic, np.array(int(value, 16), f"u{dtype.itemsize}").view(dtype)[()])
         special = _SPECIAL.get(value, _LENIENT.get(value))

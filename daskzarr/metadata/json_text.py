@@ -36,12 +36,15 @@ def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     >>> json_attributes({"a": np.int64(1), "b": np.arange(2.0)})
     {'a': 1, 'b': [0.0, 1.0]}
     """
-    return {str(name): _json_value(value, str(name)) for name, value in attributes.items()}
+    try:
+        return {str(name): _json_value(value, str(name)) for name, value in attributes.items()}
+    except RecursionError:
+        raise MetadataError("an attribute holds itself, or they are nested too deeply", field="attributes") from None
 
 
 def _json_value(value: Any, name: str) -> Any:
     """One attribute, or what lies in it."""
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+    if hasattr(value, "tolist") and value.dtype.kind not in "mMV":  # NumPy arrays and scalars
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         raise MetadataError(

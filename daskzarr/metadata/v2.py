@@ -40,6 +40,8 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     _check_format(document)
     shape = read_lengths(document["shape"], "shape", least=0)
     chunk_shape = read_lengths(document["chunks"], "chunks", least=0)
+    if any(chunk == 0 < length for chunk, length in zip(chunk_shape, shape, strict=False)):
+        raise MetadataError(f"chunks is {document['chunks']!r}, with a 0 where the axis has cells", field="chunks")
     data_type, endian = read_v2_dtype(document["dtype"])
     separator = document.get("dimension_separator", ".")
     if separator not in (".", "/"):
@@ -113,7 +115,7 @@ def codec_config(codec: NamedConfig) -> dict[str, Any]:
 
 def _check_format(document: Mapping[str, Any]) -> None:
     """The format number has to be 2."""
-    if document.get("zarr_format") != 2:
+    if document.get("zarr_format") != 2 or type(document["zarr_format"]) is not int:
         raise MetadataError(f"zarr_format is {document.get('zarr_format')!r} where 2 has to be", field="zarr_format")
 
 

@@ -42,12 +42,12 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     missing = sorted(_ARRAY - set(document))
     if missing:
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
-    if document.get("storage_transformers"):
+    if document.get("storage_transformers", []) != []:
         raise UnsupportedError(
             "the array has storage transformers, of which none is defined", field="storage_transformers"
         )
     shape = read_lengths(document["shape"], "shape", least=0)
-    data_type = NamedConfig.read(document["data_type"], "data_type")
+    data_type = _read_known(document["data_type"], "data_type")
     names = document.get("dimension_names")
     codecs = document["codecs"]
     if not isinstance(codecs, list) or not codecs:
@@ -105,9 +105,17 @@ def write_group(metadata: GroupMetadata) -> dict[str, Any]:
     return head | dict(metadata.extra_fields)
 
 
+def _read_known(value: Any, place: str) -> NamedConfig:
+    """An extension point that every reader has to understand."""
+    config = NamedConfig.read(value, place)
+    if not config.must_understand:
+        raise MetadataError(f"{config.name!r} is marked as not to be understood, which {place} cannot be", field=place)
+    return config
+
+
 def _read_grid(value: Any, shape: tuple[int, ...]) -> RegularGrid:
     """The chunk grid; only regular ones so far."""
-    grid = NamedConfig.read(value, "chunk_grid")
+    grid = _read_known(value, "chunk_grid")
     if grid.name != "regular":
         raise UnsupportedError(f"chunk grid {grid.name!r} is not supported; 'regular' is", field="chunk_grid")
     if set(grid.configuration) != {"chunk_shape"}:
@@ -117,7 +125,7 @@ def _read_grid(value: Any, shape: tuple[int, ...]) -> RegularGrid:
 
 def _read_key_encoding(value: Any) -> ChunkKeyEncoding:
     """The chunk key encoding, with the separator its name implies."""
-    encoding = NamedConfig.read(value, "chunk_key_encoding")
+    encoding = _read_known(value, "chunk_key_encoding")
     if encoding.name not in _SEPARATORS:
         raise UnsupportedError(
             f"chunk key encoding {encoding.name!r} is not supported; 'default' and 'v2' are", field="chunk_key_encoding"

@@ -1,5 +1,6 @@
 """Bytes under keys. Knows nothing of Zarr."""
 
+from daskzarr.store.credentials import without_credentials
 from daskzarr.store.filesystem import FilesystemStore
 from daskzarr.store.local import LocalStore
 from daskzarr.store.mapping import MappingStore
@@ -29,4 +30,5 @@ __all__ = [
     "locate",
     "node_path",
     "open_store",
+    "without_credentials",
 ]

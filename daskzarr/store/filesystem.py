@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from glob import has_magic
 from typing import Any
+from urllib.parse import quote
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
-from daskzarr.store.protocol import Buffer, Listing
+from daskzarr.store.protocol import Buffer, Listing, get_each
 
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _BATCH = 256
+_URL_SAFE = "/!$&'()*+,;=:@~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class FilesystemStore:
         The folder, as the file system spells paths; ``""`` is its top.
     url
         Canonical place, without credentials.
+    missing
+        Exceptions of the file system that mean "no such key". Default: not found, or a folder.
+    identity
+        What tells the place from others with the same ``url``; it may hold credentials and is only used in digests.
     elsewhere
         Whether the files are in the memory of another process; then every use is an error. Set by unpickling.
 
@@ -42,9 +49,11 @@ class FilesystemStore:
     (b'123', None)
     """
 
-    fs: Any
-    root: str
+    fs: Any = field(repr=False)
+    root: str = field(repr=False)
     url: str
+    missing: tuple[type[Exception], ...] = MISSING
+    identity: str = field(default="", compare=False, repr=False)
     elsewhere: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -58,7 +67,14 @@ class FilesystemStore:
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self.fs, self.root, self.url, None if self.shared else os.getpid())
+        return _unpickle, (
+            self.fs,
+            self.root,
+            self.url,
+            self.missing,
+            self.identity,
+            None if self.shared else os.getpid(),
+        )
 
     @property
     def _here(self) -> Any:
@@ -73,23 +89,44 @@ class FilesystemStore:
 
     def path(self, key: str) -> str:
         """The file a key stands for."""
+        if "http" in self._protocols:
+            key = quote(key, safe=_URL_SAFE)
         return f"{self.root}/{key}" if self.root and key else self.root or key
+
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        """The names the file system goes by."""
+        return (self.fs.protocol,) if isinstance(self.fs.protocol, str) else tuple(self.fs.protocol)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The file's bytes or a part of them; None only when the file system says "not found"."""
-        start, end = _fsspec_bounds(byte_range)
+        path = self.path(key)
         try:
-            value: Buffer = self._here.cat_file(self.path(key), start=start, end=end)
-        except _MISSING:
+            if byte_range is None:
+                value: bytes = self._here.cat_file(path)
+                return value
+            # File systems differ on ranges that begin or end outside the value: they are given none of those.
+            size = self._here.size(path)
+            if size is None:
+                return byte_range.of(self._here.cat_file(path))
+            start, end = byte_range.bounds(size)
+            if start >= end:
+                return b""
+            value = self._here.cat_file(path, start=start, end=end)
+            # A server that knows no ranges sends everything.
+            return value if len(value) == end - start else byte_range.of(self._here.cat_file(path))
+        except self.missing:
             return None
-        return value
 
     def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
         """Values in order, asked for in batches that the file system overlaps if it can."""
+        if not getattr(self.fs, "async_impl", False):
+            yield from get_each(self, keys)
+            return
         for first in range(0, len(keys), _BATCH):
             paths = [self.path(key) for key in keys[first : first + _BATCH]]
             for value in self._here.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return"):
-                if isinstance(value, _MISSING):
+                if isinstance(value, self.missing):
                     yield None
                 elif isinstance(value, BaseException):
                     raise value
@@ -109,24 +146,31 @@ class FilesystemStore:
         """Remove the file; one that is not there is no error."""
         try:
             self._here.rm_file(self.path(key))
-        except _MISSING:
+        except self.missing:
             pass
         self._here.invalidate_cache()
 
     def delete_below(self, prefix: str) -> None:
         """Remove the folder and all in it."""
+        folder, fs = self.path(prefix), self._here
         try:
-            self._here.rm(self.path(prefix), recursive=True)
-        except _MISSING:
+            if not fs.isdir(folder):
+                return
+            if has_magic(folder):  # rm would take it for a pattern
+                for path in fs.find(folder):
+                    fs.rm_file(path)
+            else:
+                fs.rm(folder, recursive=True)
+        except self.missing:
             pass
-        self._here.invalidate_cache()
+        fs.invalidate_cache()
 
     def list_dir(self, prefix: str) -> Listing:
         """Files and folders directly below, as they are now."""
         folder = self.path(prefix.rstrip("/"))
         try:
             found = self._here.ls(folder, detail=True, refresh=True) if folder else self._here.ls("", detail=True)
-        except _MISSING:
+        except self.missing:
             return Listing((), ())
         names: dict[str, set[str]] = {"file": set(), "directory": set()}
         for entry in found:
@@ -136,16 +180,8 @@ class FilesystemStore:
         return Listing(tuple(sorted(names["file"])), tuple(sorted(names["directory"])))
 
 
-def _unpickle(fs: Any, root: str, url: str, process: int | None) -> FilesystemStore:
+def _unpickle(
+    fs: Any, root: str, url: str, missing: tuple[type[Exception], ...], identity: str, process: int | None
+) -> FilesystemStore:
     """The store again. One in another process's memory says so when it is used: it would seem empty here."""
-    return FilesystemStore(fs, root, url, elsewhere=process not in (None, os.getpid()))
-
-
-def _fsspec_bounds(byte_range: ByteRange | None) -> tuple[int | None, int | None]:
-    """A byte range as fsspec's start and end, where a negative start counts from the end."""
-    if byte_range is None:
-        return None, None
-    if byte_range.length is None:
-        return byte_range.offset, None
-    end = byte_range.offset + byte_range.length
-    return byte_range.offset, (None if byte_range.offset < 0 <= end else end)
+    return FilesystemStore(fs, root, url, missing, identity, elsewhere=process not in (None, os.getpid()))

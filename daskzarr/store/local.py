@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.store.protocol import Buffer, Listing
@@ -15,7 +18,8 @@ from daskzarr.store.protocol import Buffer, Listing
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-_PARTIAL = ".partial"
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
+_FIRST_GUESS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class LocalStore:
     def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
         """One file after the other: warm files are faster read than handed to another thread."""
         lead = self.root + "/"
-        guess = 0
+        guess = _FIRST_GUESS
         for key in keys:
             try:
                 descriptor = os.open(lead + key, _READ)
@@ -81,11 +85,11 @@ class LocalStore:
                 yield None
                 continue
             try:
-                # Neighbouring chunks have like sizes: a read that leaves room to spare needs no fstat.
-                value = os.read(descriptor, guess) if guess else b""
-                if len(value) == guess:
-                    value += _read(descriptor, os.fstat(descriptor).st_size - guess)
-                    guess = len(value) + len(value) // 4 + 64
+                # Neighbouring chunks have like sizes: a read with room to spare, and one that finds the end.
+                value = os.read(descriptor, guess)
+                while more := os.read(descriptor, guess):
+                    value += more
+                    guess = max(guess, len(value) + len(value) // 4)
             except IsADirectoryError:
                 value = None
             finally:
@@ -145,23 +149,41 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{self.root}/{key}")
 
     def delete_below(self, prefix: str) -> None:
-        """Remove the directory and all in it."""
+        """Remove all files below the directory; the root itself stays."""
+        folder = f"{self.root}/{prefix}" if prefix else self.root
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            shutil.rmtree(f"{self.root}/{prefix}" if prefix else self.root)
+            if prefix:
+                shutil.rmtree(folder, **_IF_THERE)
+                return
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, **_IF_THERE)
+                else:
+                    self.delete(entry.name)
 
     def list_dir(self, prefix: str) -> Listing:
         """Files and directories directly below; hidden unfinished files are left out."""
         try:
             with os.scandir(f"{self.root}/{prefix}") as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.endswith(_PARTIAL)]
+                found = [(entry.name, entry.is_dir()) for entry in entries if not _PARTIAL.fullmatch(entry.name)]
         except (FileNotFoundError, NotADirectoryError):
             return Listing((), ())
         found.sort()
         return Listing(tuple(n for n, is_dir in found if not is_dir), tuple(n for n, is_dir in found if is_dir))
+
+
+def _unless_gone(function: Any, path: str, error: Any) -> None:
+    """What another process has deleted meanwhile is no error."""
+    found = error[1] if isinstance(error, tuple) else error
+    if not isinstance(found, FileNotFoundError):
+        raise found
+
+
+_IF_THERE: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": _unless_gone}
 
 
 def _read(descriptor: int, length: int) -> bytes:
@@ -181,8 +203,7 @@ def _write(descriptor: int, value: Buffer) -> None:
 
 def _partial_name(path: str) -> str:
     """A hidden name beside ``path`` that no other writer uses."""
-    folder, name = os.path.split(path)
-    return f"{folder}/.{name}.{uuid.uuid4().hex}{_PARTIAL}"
+    return f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.partial"
 
 
 @contextlib.contextmanager

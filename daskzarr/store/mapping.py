@@ -1,4 +1,4 @@
-"""Any mapping of str to bytes as a store: a dict, an fsspec FSMap, a database wrapped as a mapping."""
+"""Any mapping of str to bytes as a store: a dict, a database wrapped as a mapping."""
 
 from __future__ import annotations
 
@@ -74,6 +74,11 @@ class MappingStore:
         """Whether other processes see what is written here: not so with a dict, which pickles as a copy."""
         return bool(getattr(self.mapping, "shared", not isinstance(self.mapping, dict)))
 
+    @property
+    def can_write(self) -> bool:
+        """Whether the mapping takes values at all."""
+        return isinstance(self.mapping, MutableMapping)
+
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The value, or None on ``KeyError``."""
         try:
@@ -85,11 +90,8 @@ class MappingStore:
         return value if byte_range is None else byte_range.of(value)
 
     def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
-        """By the mapping's own ``getitems`` where it has one (an FSMap's overlaps requests)."""
-        if not hasattr(self.mapping, "getitems"):
-            return get_each(self, keys)
-        found = self.mapping.getitems(list(keys), on_error="return")
-        return (_value_or_raise(found.get(key, KeyError(key))) for key in keys)
+        """One after the other: a mapping has no other way."""
+        return get_each(self, keys)
 
     def set(self, key: str, value: Buffer) -> None:
         """Store a copy of the value."""
@@ -146,12 +148,3 @@ def _unpickle(mapping: Mapping[str, Any], token: str, shared: bool) -> MappingSt
 def _as_bytes(value: Any) -> bytes:
     """A value as bytes: mappings hold arrays, memoryviews, and buffers with a ``to_bytes`` of their own."""
     return value.to_bytes() if hasattr(value, "to_bytes") else bytes(memoryview(value).cast("B"))
-
-
-def _value_or_raise(value: Any) -> Buffer | None:
-    """What ``getitems`` brought for one key: an absent key is None, any other exception is raised."""
-    if isinstance(value, (KeyError, FileNotFoundError)):
-        return None
-    if isinstance(value, BaseException):
-        raise value
-    return value if isinstance(value, bytes) else _as_bytes(value)

@@ -106,6 +106,8 @@ def node_path(component: str) -> str:
     >>> node_path("/a//b\\c/")
     'a/b/c'
     """
+    if not isinstance(component, str):
+        raise MetadataError(f"the component {component!r} is no text", field="component")
     parts = [part for part in component.replace("\\", "/").split("/") if part]
     for part in parts:
         if set(part) == {"."}:

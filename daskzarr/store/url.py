@@ -7,14 +7,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from daskzarr.errors import MetadataError
-from daskzarr.store.filesystem import FilesystemStore
+from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.store.credentials import without_credentials
+from daskzarr.store.filesystem import MISSING, FilesystemStore
 from daskzarr.store.local import LocalStore
 from daskzarr.store.mapping import MappingStore
 from daskzarr.store.protocol import Location, Store
 from daskzarr.store.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
+_PLACED_BY_OPTIONS = {"dir", "reference"}
 
 
 def locate(place: Any, component: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Location:
@@ -76,7 +78,8 @@ def _location(place: Any, options: dict[str, Any]) -> Location:
     if isinstance(location, Location):  # a StoredArray or StoredGroup
         return location
     if hasattr(place, "fs") and hasattr(place, "root") and isinstance(place, Mapping):
-        return Location(_store_of_fsmap(place))
+        fsmap: Any = place
+        return Location(store_on(fsmap.fs, fsmap.root, tuple(fsmap.missing_exceptions)))
     if isinstance(place, Mapping):
         return Location(MappingStore(place))
     if isinstance(place, Store):
@@ -94,30 +97,27 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
         return LocalStore(os.path.abspath(os.path.expanduser(local)))
     from fsspec.core import url_to_fs
 
-    fs, root = url_to_fs(url, **options)
-    return FilesystemStore(fs, root.rstrip("/"), _without_credentials(url.rstrip("/")))
+    try:
+        fs, root = url_to_fs(url, **options)
+    except (ValueError, ImportError) as error:
+        raise UnsupportedError(
+            f"no file system for this protocol can be opened: {error}", url=without_credentials(url)
+        ) from error
+    if protocol.startswith("dir::"):
+        root = ""  # fsspec names the folder twice: as the file system's and as the path in it
+    placed = repr(sorted(options.items())) if protocol in _PLACED_BY_OPTIONS else ""
+    return FilesystemStore(fs, root.rstrip("/"), without_credentials(_one_spelling(url)), identity=url + placed)
 
 
-def _store_of_fsmap(mapping: Any) -> Store:
-    """An FSMap's own file system: it tells "missing" from "failed", and pickles small."""
-    usual = {FileNotFoundError, IsADirectoryError, NotADirectoryError}
-    if set(mapping.missing_exceptions) != usual:
-        return MappingStore(mapping)  # the user named what counts as missing
-    return store_on(mapping.fs, mapping.root)
+def _one_spelling(url: str) -> str:
+    """The URL with no slash at its end, nor a third one after the protocol."""
+    return re.sub(r":///+", "://", url.rstrip("/"))
 
 
-def store_on(fs: Any, root: str) -> Store:
-    """A store on a folder of an fsspec file system object."""
+def store_on(fs: Any, root: str, missing: tuple[type[Exception], ...] = MISSING) -> Store:
+    """A store on a folder of an fsspec file system object, where the ``missing`` exceptions mean "no such key"."""
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if protocols & _LOCAL_PROTOCOLS and type(fs).__name__ == "LocalFileSystem":
+    if protocols & _LOCAL_PROTOCOLS and type(fs).__name__ == "LocalFileSystem" and set(missing) == set(MISSING):
         return LocalStore(os.path.abspath(root))
-    return FilesystemStore(fs, root.rstrip("/"), _without_credentials(fs.unstrip_protocol(root).rstrip("/")))
-
-
-def _without_credentials(url: str) -> str:
-    """The URL with any ``user:password@`` and query cut out.
-
-    >>> _without_credentials("ftp://me:secret@host/a?token=1")
-    'ftp://host/a'
-    """
-    return re.sub(r"(?<=://)[^/@]*@", "", url).split("?", 1)[0]
+    url = _one_spelling(fs.unstrip_protocol(root))
+    return FilesystemStore(fs, root.rstrip("/"), without_credentials(url), missing, identity=url)

@@ -90,6 +90,9 @@ class _Server(ThreadingHTTPServer):
 
     request_queue_size = 256  # many connections come at once; one turned away waits a second
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that goes away in the middle is no news."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD."""

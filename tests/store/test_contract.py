@@ -54,15 +54,7 @@ class TestFSMapWithExceptionsOfItsOwn(StoreContract):
     def store(self, memory_root):
         mapping = fsspec.get_mapper("memory:/" + memory_root, missing_exceptions=(FileNotFoundError, PermissionError))
         store = open_store(mapping)
-        assert isinstance(store, MappingStore)
-        return store
-
-
-class TestFSMapOfMemory(StoreContract):
-    @pytest.fixture
-    def store(self, memory_root):
-        store = open_store(fsspec.get_mapper("memory:/" + memory_root))
-        assert isinstance(store, FilesystemStore)
+        assert store.missing == (FileNotFoundError, PermissionError)
         return store
 
 
@@ -113,6 +105,7 @@ class TestChainedDir(StoreContract):
 
 class TestSimpleCache(StoreContract):
     protocols = (Store,)
+    test_threads_that_read_the_same = None  # fsspec shows a file that another thread is still filling
 
     @pytest.fixture
     def store(self, memory_root, tmp_path):
@@ -142,6 +135,7 @@ class TestHttpServerOfPython(StoreContract):
     """The server of the standard library, which knows no ranges."""
 
     protocols = (Store,)
+    big = 4 * 2**20  # each part comes with the whole
 
     @pytest.fixture
     def store(self, tmp_path):
@@ -161,6 +155,9 @@ class TestHttpServerOfPython(StoreContract):
 
 class PatientServer(ThreadingHTTPServer):
     request_queue_size = 256  # many connections come at once
+
+    def handle_error(self, request, client_address):
+        pass
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -9,10 +9,12 @@ from collections import UserDict
 from pathlib import Path, PurePosixPath
 
 import dask
+import dask.array as da
 import fsspec
 import numpy as np
 import pytest
 import zarr
+from fsspec.implementations.dirfs import DirFileSystem
 
 from daskzarr import (
     DaskZarrError,
@@ -26,7 +28,7 @@ from daskzarr import (
     open_group,
     to_zarr,
 )
-from daskzarr.store import FilesystemStore, LocalStore, Location, MappingStore, WritableStore, locate, open_store
+from daskzarr.store import FilesystemStore, LocalStore, Location, MappingStore, locate, open_store
 from daskzarr.testing import RecordingStore, WebServer, distinct_values
 
 CELLS = distinct_values((5, 4), "int32")
@@ -161,7 +163,7 @@ def test_one_place_has_one_url_however_it_is_spelled(memory_name):
     ]
     stores = [open_store(place) for place in spelled]
     assert [store.url for store in stores] == [stores[0].url] * len(spelled)
-    assert stores == [stores[0]] * len(spelled)
+    assert stores[:4] == [stores[0]] * 4  # zarr-python has a file system object of its own
 
 
 @pytest.mark.parametrize(
@@ -262,12 +264,27 @@ def test_an_fsmap_of_local_files_is_a_local_store(tmp_path):
     assert open_store(fsspec.get_mapper(f"file://{tmp_path}/a/")) == LocalStore(str(tmp_path / "a"))
 
 
-def test_an_fsmap_keeps_what_its_user_calls_missing(memory_name):
-    exceptions = (FileNotFoundError, PermissionError)
-    store = open_store(fsspec.get_mapper(f"memory://{memory_name}", missing_exceptions=exceptions))
-    assert isinstance(store, MappingStore)
-    store.set("a", b"1")
-    assert (store.get("a"), store.get("b")) == (b"1", None)
+class Refusing(DirFileSystem):
+    """A file system that does not say whether a file is there, as some object stores do."""
+
+    def cat_file(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    def cat_ranges(self, paths, *args, **kwargs):
+        return [PermissionError(13, "Permission denied")] * len(paths)
+
+
+def test_an_fsmap_keeps_what_its_user_calls_missing(tmp_path):
+    fs = Refusing(str(tmp_path), fsspec.filesystem("file"))
+    usual = open_store(fsspec.FSMap("a", fs))
+    with pytest.raises(PermissionError):
+        usual.get("b")
+    with pytest.raises(PermissionError):
+        list(usual.get_many(["b"]))
+    lenient = open_store(fsspec.FSMap("a", fs, missing_exceptions=(FileNotFoundError, PermissionError)))
+    assert lenient.get("b") is None
+    assert list(lenient.get_many(["b", "c"])) == [None, None]
+    assert lenient != usual
 
 
 def test_a_store_and_a_location_are_themselves():
@@ -430,7 +447,8 @@ def test_a_mapping_that_cannot_be_changed_is_a_store_for_reading():
     put_array(values)
     place = types.MappingProxyType(values)
     np.testing.assert_array_equal(from_zarr(place).compute(), CELLS)
-    assert not isinstance(open_store(place), WritableStore)
+    with pytest.raises(UnsupportedError, match="only be read"):
+        to_zarr(da.from_array(CELLS), place, "b")
 
 
 # Credentials
