@@ -15,6 +15,13 @@ from daskzarr.metadata import ArrayMetadata, DataType, NamedConfig, ZarrFormat, 
 from daskzarr.metadata.json_text import json_attributes
 
 _SHUFFLE_WORDS = ("noshuffle", "shuffle", "bitshuffle")
+_NUMCODECS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gzip": {"level": 1},
+    "zlib": {"level": 1},
+    "bz2": {"level": 1},
+    "lz4": {"acceleration": 1},
+    "lzma": {"format": 1, "check": -1, "preset": None, "filters": None},
+}
 _V3_NAMES = {"blosc", "crc32c", "gzip", "zstd"}
 
 
@@ -182,9 +189,9 @@ def _codec(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> NamedCo
 def _as_v3(config: NamedConfig, itemsize: int) -> NamedConfig:
     """A codec under its v3 name, with every member v3 requires."""
     name = config.name.removeprefix(v2.CODEC_PREFIX)
-    if name not in _V3_NAMES:
-        return config
     options = dict(config.configuration)
+    if name not in _V3_NAMES:
+        return NamedConfig(config.name, _NUMCODECS_DEFAULTS.get(name, {}) | options, config.must_understand)
     if name == "blosc":
         shuffle = options.get("shuffle", 1 if itemsize > 1 else 2)
         if shuffle == -1:
@@ -213,10 +220,6 @@ def _as_v2(config: NamedConfig, itemsize: int) -> NamedConfig:
         options = {"level": 0} | options
         if not options.get("checksum"):
             options.pop("checksum", None)  # peers refuse the member
-    elif name in ("gzip", "zlib", "bz2"):
-        options = {"level": 1} | options
-    elif name == "lz4":
-        options = {"acceleration": 1} | options
-    elif name == "lzma":
-        options = {"format": 1, "check": -1, "preset": None, "filters": None} | options
+    else:
+        options = _NUMCODECS_DEFAULTS.get(name, {}) | options
     return NamedConfig(v2.CODEC_PREFIX + name, options)

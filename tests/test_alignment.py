@@ -62,7 +62,9 @@ def error_of(chunks, start, grid):
 
 
 def suggestion(error):
-    return ast.literal_eval(re.search(r"x\.rechunk\((\{.*?\})\)", str(error)).group(1))
+    """The block lengths by axis that the error asks for."""
+    found = re.search(r"x\.rechunk\((\{.*?\})\)", str(error))
+    return ast.literal_eval(found.group(1)) if found else {}
 
 
 @given(writes())
@@ -93,11 +95,16 @@ def test_names_an_axis_and_a_block_that_share_a_stored_chunk(write):
 
 
 @given(writes())
-def test_says_how_to_mend_it(write):
+def test_says_for_each_axis_at_fault_what_mends_it(write):
     if not shared_chunks(*write):
         return
     error = error_of(*write)
-    assert "x.rechunk(" in str(error) or "widen" in str(error)
+    alone = {axis: along(axis, *write) for axis in range(len(write[0]))}
+    as_one_block = {axis: (((sum(chunks[0]),),), start, grid) for axis, (chunks, start, grid) in alone.items()}
+    cut_regions = {axis for axis, region in as_one_block.items() if shared_chunks(*region)}
+    at_fault = {axis for axis, blocks in alone.items() if shared_chunks(*blocks)}
+    assert set(map(int, re.findall(r"widen the region \d+:\d+ of axis (\d+)", str(error)))) == cut_regions
+    assert set(suggestion(error)) == at_fault - cut_regions
 
 
 @given(writes(max_ndim=1))

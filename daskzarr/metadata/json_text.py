@@ -39,7 +39,8 @@ def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return {str(name): _json_value(value, str(name)) for name, value in attributes.items()}
     except RecursionError:
-        raise MetadataError("an attribute holds itself, or they are nested too deeply", field="attributes") from None
+        pass  # its traceback is too long to travel with the error
+    raise MetadataError("an attribute holds itself, or they are nested too deeply", field="attributes")
 
 
 def _json_value(value: Any, name: str) -> Any:
