@@ -89,7 +89,7 @@ class LocalStore:
                 value = os.read(descriptor, guess)
                 while more := os.read(descriptor, guess):
                     value += more
-                guess = len(value) + len(value) // 4 + 64
+                    guess = max(guess, len(value) + len(value) // 4)
             except IsADirectoryError:
                 value = None
             finally:
