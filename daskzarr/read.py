@@ -57,16 +57,17 @@ def from_zarr(
     chunks
         How the dask array is cut. Default None: one block a stored chunk. ``"auto"``: blocks of many whole stored
         chunks, near but not above Dask's ``array.chunk-size``, and smaller (down to 8 MiB) where there would be
-        fewer than 32 of them, so that all workers have something to do; each is read by one task. Any other value is as for
-        ``dask.array.from_array``, in cells; ``"auto"`` may stand for single axes too. A block that cuts stored
-        chunks is read right, but its chunks are decoded for each block that needs them.
+        fewer than 32 of them, so that all workers have something to do; each is read by one task. Any other value
+        is as for ``dask.array.from_array``, in cells; ``"auto"`` may stand for single axes too. A block that cuts
+        stored chunks is read right, but its chunks are decoded for each block that needs them.
     name
         Key name of the array. Default: made from where and what is read, so that equal reads are equal.
     inline_array
         Accepted for Dask's sake. A task carries a handle of a few hundred bytes, always.
     missing
         ``"fill"`` (default, the format's rule): an absent chunk reads as the fill value; ``"error"``: as a
-        :class:`MissingChunkError`, also one left out because it held nothing but fill. A chunk that cannot be read is an error in any case.
+        :class:`MissingChunkError`, also one left out because it held nothing but fill. A chunk that cannot be read
+        is an error in any case.
     zarr_format, zarr_version
         2 or 3. Default None: v3 is looked for first, then v2; naming it saves a request for v2.
 
