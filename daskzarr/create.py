@@ -150,12 +150,7 @@ def create_group(
 
 def write_new_group(location: Location, metadata: GroupMetadata, *, overwrite: bool) -> StoredGroup:
     """Put the documents of a new group, and of the groups above it, in their place."""
-    documents = _group_documents(metadata)
-    parents = _missing_parents(location, metadata.zarr_format)
-    _make_room(location, overwrite)
-    for parent, documents_above in parents:
-        _write(parent, documents_above)
-    _write(location, documents)
+    _put(location, _group_documents(metadata), metadata.zarr_format, overwrite)
     return StoredGroup(location, metadata)
 
 
@@ -167,12 +162,17 @@ def write_new_array(location: Location, metadata: ArrayMetadata, *, overwrite: b
     else:
         documents = {v3.DOCUMENT: v3.write_array(metadata)}
     texts = {name: format_object(document) for name, document in documents.items()}
-    parents = _missing_parents(location, metadata.zarr_format)
+    _put(location, texts, metadata.zarr_format, overwrite)
+    return StoredArray(location, metadata)
+
+
+def _put(location: Location, documents: Mapping[str, bytes], zarr_format: ZarrFormat, overwrite: bool) -> None:
+    """Write a new node's documents. All that is looked at is looked at before anything is deleted or written."""
+    parents = _missing_parents(location, zarr_format)
     _make_room(location, overwrite)
     for parent, documents_above in parents:
         _write(parent, documents_above)
-    _write(location, texts)
-    return StoredArray(location, metadata)
+    _write(location, documents)
 
 
 def _group_documents(metadata: GroupMetadata) -> dict[str, bytes]:

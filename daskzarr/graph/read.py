@@ -113,7 +113,7 @@ def _read_part(handle: ArrayHandle, box: Box, out: Array) -> None:
 
 def _pieces(handle: ArrayHandle, region: Box, workers: int) -> Iterator[Box]:
     """The region in runs of whole stored chunks: several a worker, so that all are done at about the same time."""
-    grid = handle.metadata.chunk_grid
+    grid = handle.grid
     itemsize = handle.dtype.itemsize
     total = int(np.prod(region.shape, dtype=object)) * itemsize
     chunk_bytes = int(np.prod(grid.chunk_shape, dtype=object)) * itemsize

@@ -50,7 +50,6 @@ class ZarrMemory(MutableMapping[str, Any]):
     shared = False
 
     def __init__(self, store: Any) -> None:
-        self._store = store
         self._values = store._store_dict
 
     def __getitem__(self, key: str) -> Any:
