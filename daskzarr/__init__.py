@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from daskzarr.codecs.registry import register_codec
+    from daskzarr.convert import convert
     from daskzarr.create import create_array, create_group
     from daskzarr.errors import (
         AlignmentError,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
+    from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
     from daskzarr.store import open_store
     from daskzarr.write import to_zarr
@@ -47,13 +50,19 @@ _PLACES = {
     "StoredGroup": "hierarchy",
     "UnknownCodecError": "errors",
     "UnsupportedError": "errors",
+    "consolidate": "nodes",
+    "convert": "convert",
+    "copy_node": "nodes",
     "create_array": "create",
     "create_group": "create",
+    "delete_node": "nodes",
     "from_zarr": "read",
     "open_array": "hierarchy",
     "open_group": "hierarchy",
     "open_store": "store",
+    "register_codec": "codecs.registry",
     "to_zarr": "write",
+    "update_attributes": "nodes",
 }
 
 __all__ = [
@@ -70,13 +79,19 @@ __all__ = [
     "StoredGroup",
     "UnknownCodecError",
     "UnsupportedError",
+    "consolidate",
+    "convert",
+    "copy_node",
     "create_array",
     "create_group",
+    "delete_node",
     "from_zarr",
     "open_array",
     "open_group",
     "open_store",
+    "register_codec",
     "to_zarr",
+    "update_attributes",
 ]
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from daskzarr.block_grid import BlockGrid, Cuts, RegularCuts, cuts
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import AlignmentError
+from daskzarr.rectilinear_grid import RectilinearGrid
 
 
-def owned_blocks(chunks: Sequence[Sequence[int]], start: Sequence[int], grid: RegularGrid) -> BlockGrid:
+def owned_blocks(
+    chunks: Sequence[Sequence[int]], start: Sequence[int], grid: RegularGrid | RectilinearGrid
+) -> BlockGrid:
     """The box that each Dask block owns, if every block owns whole stored chunks.
 
     Parameters
@@ -35,41 +39,49 @@ def owned_blocks(chunks: Sequence[Sequence[int]], start: Sequence[int], grid: Re
     if 0 in [cut.bounds(cut.count - 1)[1] - cut.bounds(0)[0] for cut in axes]:
         return BlockGrid(tuple(axes))  # nothing is written
     for axis, cut in enumerate(axes):
-        length, size = grid.chunk_shape[axis], grid.shape[axis]
-        block = _bad_block(cut, length, size)
+        block = _bad_block(cut, grid, axis)
         if block is not None:
-            raise _misaligned(axis, block, cut, length, size, axes, grid)
+            raise _misaligned(axis, block, axes, grid)
     return BlockGrid(tuple(axes))
 
 
-def _bad_block(cut: Cuts, length: int, size: int) -> int | None:
+def _bad_block(cut: Cuts, grid: RegularGrid | RectilinearGrid, axis: int) -> int | None:
     """The first block that does not own whole stored chunks of one axis."""
-    if isinstance(cut, RegularCuts) and cut.step % length == 0:
+    if isinstance(grid, RegularGrid) and isinstance(cut, RegularCuts) and cut.step % grid.chunk_shape[axis] == 0:
         suspects = [0, cut.count - 1]  # all edges in between are multiples of the step
     else:
         suspects = list(range(cut.count))
     for block in suspects:
         start, stop = cut.bounds(block)
-        if start < stop and (start % length or (stop % length and stop != size)):
+        if start < stop and not (_is_edge(grid, axis, start) and _is_edge(grid, axis, stop)):
             return block
     return None
 
 
-def _misaligned(
-    axis: int, block: int, cut: Cuts, length: int, size: int, axes: Sequence[Cuts], grid: RegularGrid
-) -> AlignmentError:
+def _is_edge(grid: RegularGrid | RectilinearGrid, axis: int, cell: int) -> bool:
+    """Whether no stored chunk has cells on both sides of a cell's start."""
+    if cell == grid.shape[axis]:
+        return True
+    if isinstance(grid, RegularGrid):
+        return cell % grid.chunk_shape[axis] == 0
+    edges = grid.axes[axis]
+    return edges.bounds(edges.find(cell))[0] == cell
+
+
+def _misaligned(axis: int, block: int, axes: Sequence[Cuts], grid: RegularGrid | RectilinearGrid) -> AlignmentError:
     """The error that says which block, and how to mend it."""
-    start, stop = cut.bounds(block)
+    start, stop = axes[axis].bounds(block)
     mends = []
-    wanted = {}
-    for i, (other, chunk, whole) in enumerate(zip(axes, grid.chunk_shape, grid.shape, strict=True)):
+    wanted: dict[int, Any] = {}
+    for i, (other, chunk) in enumerate(zip(axes, grid.chunk_shape, strict=True)):
         first, last = other.bounds(0)[0], other.bounds(other.count - 1)[1]
-        if first % chunk or (last % chunk and last != whole):
+        if not (_is_edge(grid, i, first) and _is_edge(grid, i, last)):
             mends.append(f"widen the region {first}:{last} of axis {i}, which cuts a stored chunk of {chunk} cells")
-        elif _bad_block(other, chunk, whole) is not None:
-            wanted[i] = _multiple(other, chunk)
+        elif _bad_block(other, grid, i) is not None:
+            wanted[i] = _multiple(other, chunk) if isinstance(grid, RegularGrid) else grid.axes[i].lengths
     if wanted:
         mends.append(f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks=")
+    length = grid.chunk_shape[axis] if isinstance(grid, RegularGrid) else "other"
     return AlignmentError(
         f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks of {length} "
         f"cells: two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}",

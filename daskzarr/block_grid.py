@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from daskzarr.chunk_grid import Box
+from daskzarr.chunk_grid import Box, RegularGrid
+from daskzarr.rectilinear_grid import Edges, RectilinearGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,26 @@ def cuts(start: int, lengths: Sequence[int]) -> Cuts:
     for length in lengths:
         edges.append(edges[-1] + int(length))
     return ListedCuts(tuple(edges))
+
+
+def grid_cuts(
+    grid: RegularGrid | RectilinearGrid, start: Sequence[int], stop: Sequence[int], lengths: Sequence[int]
+) -> tuple[Cuts, ...]:
+    """A region cut into blocks of whole stored chunks, of about ``lengths`` cells: never more, save for one chunk."""
+    if isinstance(grid, RegularGrid):
+        return tuple(RegularCuts(a, b, n) for a, b, n in zip(start, stop, lengths, strict=True))
+    return tuple(_edge_cuts(*axis) for axis in zip(grid.axes, start, stop, lengths, strict=True))
+
+
+def _edge_cuts(edges: Edges, start: int, stop: int, length: int) -> ListedCuts:
+    """The run ``start..stop`` of one axis, cut at edges of chunks."""
+    found = [start]
+    if start < stop:
+        for chunk in range(edges.find(start), edges.find(stop - 1) + 1):
+            low, high = edges.bounds(chunk)
+            if min(high, stop) - found[-1] > length and low > found[-1]:
+                found.append(low)
+    return ListedCuts((*found, stop))
 
 
 @dataclass(frozen=True, slots=True)

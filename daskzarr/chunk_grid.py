@@ -71,6 +71,10 @@ class RegularGrid:
         """Number of chunks of the whole array."""
         return math.prod(self.counts)
 
+    def chunk_shape_at(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the stored chunk at an index: that of all."""
+        return self.chunk_shape
+
     def box(self, index: tuple[int, ...]) -> Box:
         """Cells of the chunk at ``index`` that lie inside the array."""
         start = tuple(i * c for i, c in zip(index, self.chunk_shape, strict=True))

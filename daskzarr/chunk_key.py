@@ -14,7 +14,7 @@ class ChunkKeyEncoding:
     Parameters
     ----------
     name
-        ``"default"`` (keys start with ``c``) or ``"v2"``.
+        ``"default"`` (keys start with ``c``), ``"v2"``, or ``"n5"`` (the last index first; N5, block path).
     separator
         ``"/"`` or ``"."`` between the indices.
 
@@ -24,9 +24,11 @@ class ChunkKeyEncoding:
     ('c/1/23', '1.23')
     >>> ChunkKeyEncoding("default", "/").encode(()), ChunkKeyEncoding("v2", ".").encode(())
     ('c', '0')
+    >>> ChunkKeyEncoding("n5", "/").encode((1, 23)), ChunkKeyEncoding("n5", "/").decode("23/1")
+    ('23/1', (1, 23))
     """
 
-    name: Literal["default", "v2"]
+    name: Literal["default", "v2", "n5"]
     separator: Literal["/", "."]
 
     def encode(self, index: tuple[int, ...]) -> str:
@@ -39,6 +41,8 @@ class ChunkKeyEncoding:
         if self.name == "default":
             head, lead = prefix + "c", prefix + "c" + self.separator
             return lambda index: lead + join(map(str, index)) if index else head
+        if self.name == "n5":
+            return lambda index: prefix + join(map(str, index[::-1]))
         return lambda index: prefix + join(map(str, index)) if index else prefix + "0"
 
     def decode(self, key: str) -> tuple[int, ...] | None:
@@ -54,5 +58,5 @@ class ChunkKeyEncoding:
             parts = parts[1:]
         if not all(part.isdecimal() and part.isascii() for part in parts):
             return None
-        index = tuple(map(int, parts))
+        index = tuple(map(int, parts[::-1] if self.name == "n5" else parts))
         return index if self.encode(index) == key else None

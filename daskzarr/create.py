@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daskzarr.errors import DaskZarrError, NodeExistsError, raise_from
-from daskzarr.hierarchy import (
-    StoredArray,
-    StoredGroup,
-    find_node,
-    node_exists,
-    store_error,
-    writable,
-)
-from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, v2, v3
-from daskzarr.metadata.json_text import format_object, json_attributes
-from daskzarr.settings import check_zarr_format, new_array_metadata
-from daskzarr.store import ListableStore, Location, locate
+from daskzarr.errors import DaskZarrError, raise_from
+from daskzarr.hierarchy import StoredArray, StoredGroup, place_node
+from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
+from daskzarr.metadata.json_text import json_attributes
+from daskzarr.settings import ArraySettings, FillValue, check_zarr_format, new_array_metadata
+from daskzarr.store import Location, locate
 
 
 def create_array(
@@ -26,8 +19,9 @@ def create_array(
     *,
     shape: Sequence[int] | int,
     dtype: Any,
-    chunks: Sequence[int] | int,
-    fill_value: Any = 0,
+    chunks: Sequence[Any] | int,
+    shards: Sequence[int] | int | None = None,
+    fill_value: Any = FillValue.DEFAULT,
     codecs: Any = None,
     compressors: Any = "auto",
     compressor: Any = "auto",
@@ -48,13 +42,21 @@ def create_array(
     ----------
     url, component, storage_options
         The place, as for :func:`open_array`.
-    shape, chunks
-        Shape of the array and of its stored chunks, in cells.
+    shape
+        Shape of the array, in cells.
+    chunks
+        Shape of its chunks, in cells; with ``shards``, of the inner chunks. A list of lengths for an axis, such as
+        ``((2, 4), 3)``, makes a grid of chunks of different lengths, which only Zarr v3 has.
+    shards
+        Shape of the stored objects that hold many inner chunks each; a multiple of ``chunks``. Default None: each chunk
+        is an object of its own. Only Zarr v3 has them.
     dtype
-        bool, integer, float or complex. A byte order in it is the byte order of the stored bytes.
+        Anything NumPy takes: numbers, dates, text and bytes of fixed length, structures; ``str``, ``bytes`` or object
+        for text or bytes of any length; or a data type of Zarr v3, by name or as ``{"name": ..., "configuration":
+        ...}``. A byte order in it is the byte order of the stored bytes.
     fill_value
-        What cells of absent chunks read as. Default 0 (or false), as every implementation has it. None: undefined in
-        v2, 0 in v3.
+        What cells of absent chunks read as. Default: 0, false, "" or not-a-time, as the data type has it. None:
+        undefined in v2, the default in v3.
     codecs
         The whole pipeline as v3 writes it: a list of names or of ``{"name": ..., "configuration": ...}``. It
         excludes ``compressors``, ``filters``, ``serializer`` and ``order``.
@@ -74,7 +76,7 @@ def create_array(
     attributes
         Values that JSON can hold, NumPy's included. Default none.
     zarr_format
-        3 or 2. Default 3.
+        3, 2 or "n5". Default 3.
     overwrite
         Whether what is there, all of it, is deleted first. Default False: then it is an error.
 
@@ -100,10 +102,9 @@ def create_array(
     """
     location = locate(url, component, storage_options)
     try:
-        metadata = new_array_metadata(
-            shape=shape,
-            dtype=dtype,
+        settings = ArraySettings(
             chunks=chunks,
+            shards=shards,
             fill_value=fill_value,
             codecs=codecs,
             compressors=compressors,
@@ -115,8 +116,8 @@ def create_array(
             dimension_separator=dimension_separator,
             chunk_key_encoding=chunk_key_encoding,
             attributes=attributes,
-            zarr_format=zarr_format,
         )
+        metadata = new_array_metadata(settings, shape=shape, dtype=dtype, zarr_format=zarr_format)
     except DaskZarrError as error:
         raise_from(error.locate(url=location.store.url, node=location.path), error)
     return write_new_array(location, metadata, overwrite=overwrite)
@@ -148,102 +149,17 @@ def create_group(
     return write_new_group(locate(url, component, storage_options), metadata, overwrite=overwrite)
 
 
-def write_new_group(location: Location, metadata: GroupMetadata, *, overwrite: bool) -> StoredGroup:
+def write_new_group(
+    location: Location, metadata: GroupMetadata, *, overwrite: bool, beside: bool = False
+) -> StoredGroup:
     """Put the documents of a new group, and of the groups above it, in their place."""
-    _put(location, _group_documents(metadata), metadata.zarr_format, overwrite)
+    place_node(location, metadata, overwrite=overwrite, beside=beside)
     return StoredGroup(location, metadata)
 
 
-def write_new_array(location: Location, metadata: ArrayMetadata, *, overwrite: bool) -> StoredArray:
+def write_new_array(
+    location: Location, metadata: ArrayMetadata, *, overwrite: bool, beside: bool = False
+) -> StoredArray:
     """Put the documents of a new array, and of the groups above it, in their place."""
-    if metadata.zarr_format == 2:
-        zarray, zattrs = v2.write_array(metadata)
-        documents = {v2.ARRAY_DOCUMENT: zarray} | ({v2.ATTRIBUTES_DOCUMENT: zattrs} if zattrs else {})
-    else:
-        documents = {v3.DOCUMENT: v3.write_array(metadata)}
-    texts = {name: format_object(document) for name, document in documents.items()}
-    _put(location, texts, metadata.zarr_format, overwrite)
+    place_node(location, metadata, overwrite=overwrite, beside=beside)
     return StoredArray(location, metadata)
-
-
-def _put(location: Location, documents: Mapping[str, bytes], zarr_format: ZarrFormat, overwrite: bool) -> None:
-    """Write a new node's documents. All that is looked at is looked at before anything is deleted or written."""
-    parents = _missing_parents(location, zarr_format)
-    _make_room(location, overwrite)
-    for parent, documents_above in parents:
-        _write(parent, documents_above)
-    _write(location, documents)
-
-
-def _group_documents(metadata: GroupMetadata) -> dict[str, bytes]:
-    """The documents of a group."""
-    if metadata.zarr_format == 3:
-        return {v3.DOCUMENT: format_object(v3.write_group(metadata))}
-    zgroup, zattrs = v2.write_group(metadata)
-    documents = {v2.GROUP_DOCUMENT: format_object(zgroup)}
-    return documents | ({v2.ATTRIBUTES_DOCUMENT: format_object(zattrs)} if zattrs else {})
-
-
-def _make_room(location: Location, overwrite: bool) -> None:
-    """Make sure that no node is at the location: by an error, or by deleting what is there."""
-    store = writable(location)
-    if overwrite:
-        _refuse_strangers(location)
-        try:
-            store.delete_below(location.path)
-        except Exception as error:
-            raise_from(store_error("deleting the old node", error, location, ""), error)
-    elif node_exists(location):
-        raise NodeExistsError(
-            'there is an array or group here already; pass overwrite=True (or mode="w") to replace it',
-            url=store.url,
-            node=location.path,
-        )
-
-
-def _refuse_strangers(location: Location) -> None:
-    """A folder that is no node may hold anything: it is not ours to delete."""
-    store = location.store
-    if node_exists(location) or not isinstance(store, ListableStore):
-        return
-    listing = store.list_dir(location.path)
-    if listing.keys or listing.prefixes:
-        found = ", ".join((*listing.keys, *listing.prefixes)[:3])
-        raise NodeExistsError(
-            f"what is here ({found}, ...) is no array or group, so it is not overwritten; delete it yourself, or "
-            "choose another place",
-            url=store.url,
-            node=location.path,
-        )
-
-
-def _missing_parents(location: Location, zarr_format: ZarrFormat) -> list[tuple[Location, dict[str, bytes]]]:
-    """The groups above a node that are not there, and their documents; an array above is an error.
-
-    A group of the other format counts as there: a second document would hide its attributes.
-    """
-    parts = location.path.split("/") if location.path else []
-    documents = _group_documents(GroupMetadata(zarr_format=zarr_format))
-    missing = []
-    for depth in range(len(parts)):
-        parent = Location(location.store, "/".join(parts[:depth]))
-        node = find_node(parent)
-        if isinstance(node, StoredArray):
-            raise NodeExistsError(
-                f"there is an array at /{parent.path}, so nothing can be put below it",
-                url=location.store.url,
-                node=location.path,
-            )
-        if node is None:
-            missing.append((parent, documents))
-    return missing
-
-
-def _write(location: Location, documents: Mapping[str, bytes]) -> None:
-    """Put documents in their place."""
-    store = writable(location)
-    for name, text in documents.items():
-        try:
-            store.set(location.key(name), text)
-        except Exception as error:
-            raise_from(store_error("writing " + name, error, location, name), error)

@@ -12,7 +12,7 @@ import dask.array as da
 from dask.array.core import PerformanceWarning, normalize_chunks
 from dask.utils import parse_bytes
 
-from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grow_blocks
+from daskzarr.block_grid import BlockGrid, cuts, grid_cuts, grow_blocks
 from daskzarr.chunk_io import ArrayHandle, Missing
 from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
@@ -38,6 +38,7 @@ def from_zarr(
     inline_array: bool = True,
     *,
     missing: Missing = "fill",
+    allow_pickle: bool = False,
     zarr_format: ZarrFormat | None = None,
     zarr_version: ZarrFormat | None = None,
     path: str | None = None,
@@ -68,8 +69,11 @@ def from_zarr(
         ``"fill"`` (default, the format's rule): an absent chunk reads as the fill value; ``"error"``: as a
         :class:`MissingChunkError`, also one left out because it held nothing but fill. A chunk that cannot be read
         is an error in any case.
+    allow_pickle
+        Whether Python objects that were pickled (Zarr v2 only) may be loaded, which runs whatever code they hold.
+        Default False: such an array is refused.
     zarr_format, zarr_version
-        2 or 3. Default None: v3 is looked for first, then v2; naming it saves a request for v2.
+        2, 3 or "n5". Default None: v3 is looked for first, then v2, then N5; naming it saves requests.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def from_zarr(
     if missing not in ("fill", "error"):
         raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
     array = _stored_array(url, component, storage_options, zarr_format)
-    handle = ArrayHandle.of(array, missing=missing)
+    handle = ArrayHandle.of(array, missing=missing, allow_pickle=allow_pickle)
     blocks = _blocks(array, chunks)
     if name is None:
         location = array.location
@@ -120,19 +124,19 @@ def _stored_array(url: Any, component: str | None, options: Any, zarr_format: Za
 
 def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
     """How the dask array is cut."""
-    shape, stored = array.shape, array.chunks
+    shape, grid = array.shape, array.metadata.chunk_grid
     if chunks is None:
-        steps = (c * _times(n, c) for n, c in zip(shape, stored, strict=True))
-        blocks = BlockGrid(tuple(RegularCuts(0, n, step) for n, step in zip(shape, steps, strict=True)))
+        steps = (c * _times(n, c) for n, c in zip(shape, grid.chunk_shape, strict=True))
+        blocks = BlockGrid(grid_cuts(grid, (0,) * len(shape), shape, tuple(steps)))
         _warn_of_tiny_blocks(array, blocks)
         return blocks
     if isinstance(chunks, str) and chunks == "auto":
-        chunks = auto_chunks(array)
+        return BlockGrid(grid_cuts(grid, (0,) * len(shape), shape, auto_chunks(array)))
     elif not isinstance(chunks, (int, float, str)) and "auto" in (
         chunks.values() if isinstance(chunks, dict) else chunks
     ):
         chunks = _fill_in_auto(chunks, array)
-    lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in stored))
+    lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in grid.chunk_shape))
     return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
 
 
@@ -147,7 +151,7 @@ def auto_chunks(array: StoredArray) -> tuple[int, ...]:
     limit = parse_bytes(dask.config.get("array.chunk-size"))
     total = math.prod(array.shape) * itemsize
     wanted = min(limit, max(total // _PARALLEL_BLOCKS, _LEAST_SPLIT))
-    shape = grow_blocks(array.shape, array.chunks, wanted // itemsize)
+    shape = grow_blocks(array.shape, array.metadata.chunk_grid.chunk_shape, wanted // itemsize)
     lengths = (n * _times(length, n) for n, length in zip(shape, array.shape, strict=True))
     return tuple(max(min(n, length), 1) for n, length in zip(lengths, array.shape, strict=True))
 
@@ -164,7 +168,8 @@ def _fill_in_auto(chunks: Any, array: StoredArray) -> tuple[Any, ...]:
         if i not in open_axes
     )
     cells = parse_bytes(dask.config.get("array.chunk-size")) // array.dtype.itemsize // max(fixed, 1)
-    grown = grow_blocks([array.shape[i] for i in open_axes], [array.chunks[i] for i in open_axes], cells)
+    stored = array.metadata.chunk_grid.chunk_shape
+    grown = grow_blocks([array.shape[i] for i in open_axes], [stored[i] for i in open_axes], cells)
     for axis, length in zip(open_axes, grown, strict=True):
         given[axis] = max(min(length, array.shape[axis]), 1)
     return tuple(-1 if part is None else part for part in given)
@@ -172,11 +177,12 @@ def _fill_in_auto(chunks: Any, array: StoredArray) -> tuple[Any, ...]:
 
 def _warn_of_tiny_blocks(array: StoredArray, blocks: BlockGrid) -> None:
     """Thousands of tasks with little to do: each costs Dask more than the reading."""
-    nbytes = math.prod(array.chunks) * array.dtype.itemsize
+    stored = array.metadata.chunk_grid.chunk_shape
+    nbytes = math.prod(stored) * array.dtype.itemsize
     if blocks.block_count < _MANY_BLOCKS or nbytes >= _TINY_BLOCK:
         return
     better = auto_chunks(array)
-    if math.prod(better) <= math.prod(array.chunks):
+    if math.prod(better) <= math.prod(stored):
         return
     warnings.warn(
         f"{blocks.block_count} blocks of {nbytes / 2**10:.3g} KiB make as many tasks, each of which costs Dask more "

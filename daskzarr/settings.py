@@ -2,90 +2,265 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
+from daskzarr.codec_settings import codec_list, compressors_of, default_serializer, n5_compression, spelled
 from daskzarr.codecs import ChunkSpec, CodecPipeline
 from daskzarr.errors import MetadataError, UnsupportedError
-from daskzarr.metadata import ArrayMetadata, DataType, NamedConfig, ZarrFormat, fill_json, v2
+from daskzarr.metadata import (
+    ArrayMetadata,
+    ChunkGrid,
+    DataType,
+    NamedConfig,
+    ZarrFormat,
+    default_fill,
+    fill_json,
+    n5,
+    v2,
+    v3,
+)
 from daskzarr.metadata.json_text import json_attributes
+from daskzarr.metadata.shards import shard_config
+from daskzarr.rectilinear_grid import RectilinearGrid, Runs, runs_of
 
-_SHUFFLE_WORDS = ("noshuffle", "shuffle", "bitshuffle")
-_NUMCODECS_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gzip": {"level": 1},
-    "zlib": {"level": 1},
-    "bz2": {"level": 1},
-    "lz4": {"acceleration": 1},
-    "lzma": {"format": 1, "check": -1, "preset": None, "filters": None},
-}
-_V3_NAMES = {"blosc", "crc32c", "gzip", "zstd"}
+
+class FillValue(enum.Enum):
+    """A fill value that was not chosen."""
+
+    DEFAULT = "default"
+
+    def __repr__(self) -> str:
+        return "FillValue.DEFAULT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySettings:
+    """What a new array is to be like; see :func:`daskzarr.create_array` for each."""
+
+    chunks: Any = None
+    shards: Any = None
+    fill_value: Any = FillValue.DEFAULT
+    codecs: Any = None
+    compressors: Any = "auto"
+    compressor: Any = "auto"
+    filters: Any = None
+    serializer: Any = None
+    order: str = "C"
+    dimension_names: Sequence[str | None] | None = None
+    dimension_separator: str | None = None
+    chunk_key_encoding: Any = None
+    attributes: Mapping[str, Any] | None = None
+
+    def chosen(self) -> list[str]:
+        """Names of the settings that were not left as they are."""
+        return [name for name in self.__dataclass_fields__ if not self._is_default(name)]
+
+    def _is_default(self, name: str) -> bool:
+        """Whether a setting was left as it is."""
+        value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+        return value is default or (isinstance(value, (str, int)) and type(value) is type(default) and value == default)
 
 
 def new_array_metadata(
-    *,
-    shape: Sequence[int] | int,
-    dtype: Any,
-    chunks: Sequence[int] | int,
-    fill_value: Any = 0,
-    codecs: Any = None,
-    compressors: Any = "auto",
-    compressor: Any = "auto",
-    filters: Any = None,
-    serializer: Any = None,
-    order: str = "C",
-    dimension_names: Sequence[str | None] | None = None,
-    dimension_separator: str | None = None,
-    chunk_key_encoding: Any = None,
-    attributes: Mapping[str, Any] | None = None,
-    zarr_format: ZarrFormat = 3,
+    settings: ArraySettings, *, shape: Sequence[int] | int, dtype: Any, zarr_format: ZarrFormat = 3
 ) -> ArrayMetadata:
     """The metadata of a new array; every setting is checked, down to a pipeline that can be built."""
     zarr_format = check_zarr_format(zarr_format)
-    dtype = np.dtype(dtype)
-    data_type = DataType.of(dtype)
     lengths = _lengths(shape, "shape", None, least=0)
-    chunk_shape = _lengths(chunks, "chunks", len(lengths), least=1)
-    if codecs is None:
-        if order not in ("C", "F"):
-            raise MetadataError(f"order is {order!r}; it can be 'C' or 'F'", field="order")
-        bytes_codec = _bytes_codec(dtype) if serializer is None else _codec(serializer, dtype, zarr_format)
-        pipeline = (
-            *([NamedConfig("transpose", {"order": list(range(len(lengths)))[::-1]})] if order == "F" else []),
-            *_codec_list(filters, dtype, zarr_format),
-            bytes_codec,
-            *_compressors(compressors, compressor, dtype, zarr_format),
-        )
-    elif (compressors, compressor, filters, serializer, order) != ("auto", "auto", None, None, "C"):
-        raise MetadataError("codecs= is the whole pipeline; give nothing of it beside", field="codecs")
+    data_type, stored = read_dtype(dtype)
+    if settings.order not in ("C", "F"):
+        raise MetadataError(f"order is {settings.order!r}; it can be 'C' or 'F'", field="order")
+    if zarr_format == "n5":
+        metadata = _n5_metadata(settings, lengths, data_type)
     else:
-        pipeline = _codec_list(codecs, dtype, zarr_format)
-    metadata = ArrayMetadata(
-        shape=lengths,
-        data_type=data_type,
-        chunk_grid=RegularGrid(lengths, chunk_shape),
-        chunk_key_encoding=_key_encoding(chunk_key_encoding, dimension_separator, zarr_format),
-        codecs=pipeline,
-        fill_value=None if fill_value is None and zarr_format == 2 else fill_json(data_type, fill_value),
-        attributes=json_attributes(attributes or {}),
-        dimension_names=_dimension_names(dimension_names),
-        zarr_format=zarr_format,
-    )
-    spec = ChunkSpec(chunk_shape, data_type.dtype, metadata.fill_scalar)
-    CodecPipeline.resolve(pipeline, spec).check_can_write()
-    if zarr_format == 2:
-        v2.write_array(metadata)
+        metadata = _zarr_metadata(settings, lengths, data_type, stored, zarr_format)
+    grid = metadata.chunk_grid
+    spec = ChunkSpec(grid.chunk_shape, data_type.dtype, metadata.fill_scalar, allow_pickle=True)
+    pipeline = CodecPipeline.resolve(metadata.codecs, spec)
+    pipeline.check_can_write()
+    if pipeline.compressors and hasattr(pipeline.serializer, "read_box"):
+        raise UnsupportedError("a codec after sharding_indexed makes every read one of whole shards", field="codecs")
+    {2: v2.write_array, 3: v3.write_array, "n5": n5.write_array}[zarr_format](metadata)
     return metadata
 
 
+def read_dtype(dtype: Any) -> tuple[DataType, np.dtype[Any]]:
+    """The data type, and the dtype with the byte order that was asked for.
+
+    ``dtype`` is what NumPy takes, a name of Zarr v3, or ``{"name": ..., "configuration": ...}``.
+    """
+    if isinstance(dtype, (dict, NamedConfig)):
+        config = dtype if isinstance(dtype, NamedConfig) else NamedConfig.read(dtype, "data_type")
+        dtype = DataType.read(config)
+    elif isinstance(dtype, str):
+        try:
+            dtype = np.dtype(dtype) if dtype != "bytes" else DataType.named(dtype)
+        except TypeError:
+            dtype = DataType.named(dtype)
+    if isinstance(dtype, DataType):
+        return dtype, dtype.dtype
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise MetadataError(f"{dtype!r} is no dtype: {error}", field="dtype") from None
+    if dtype in (np.dtype("U0"), np.dtype("S0")):  # what NumPy makes of str and bytes
+        return DataType.named("string" if dtype.kind == "U" else "bytes"), np.dtype(object)
+    return DataType.of(dtype), dtype
+
+
+def _zarr_metadata(
+    settings: ArraySettings, shape: tuple[int, ...], data_type: DataType, stored: np.dtype[Any], zarr_format: ZarrFormat
+) -> ArrayMetadata:
+    """The metadata of a new array of Zarr v2 or v3."""
+    grid = _grid(settings, shape, zarr_format)
+    if settings.codecs is not None:
+        if set(settings.chosen()) & {"compressors", "compressor", "filters", "serializer", "order"}:
+            raise MetadataError("codecs= is the whole pipeline; give nothing of it beside", field="codecs")
+        pipeline = codec_list(settings.codecs, stored, zarr_format)
+    elif zarr_format == 2:
+        data_type, pipeline = _v2_pipeline(settings, len(shape), data_type, stored)
+    else:
+        pipeline = _v3_pipeline(settings, len(shape), data_type, stored)
+    if settings.shards is not None:
+        pipeline = _in_shards(settings, grid, pipeline)
+    return ArrayMetadata(
+        shape=shape,
+        data_type=data_type,
+        chunk_grid=grid,
+        chunk_key_encoding=_key_encoding(settings.chunk_key_encoding, settings.dimension_separator, zarr_format),
+        codecs=pipeline,
+        fill_value=_fill_value(settings.fill_value, data_type, zarr_format),
+        attributes=json_attributes(settings.attributes or {}),
+        dimension_names=_dimension_names(settings.dimension_names),
+        zarr_format=zarr_format,
+    )
+
+
+def _transpose(settings: ArraySettings, ndim: int) -> tuple[NamedConfig, ...]:
+    """The codec that order F is."""
+    return (NamedConfig("transpose", {"order": list(range(ndim))[::-1]}),) if settings.order == "F" else ()
+
+
+def _v3_pipeline(
+    settings: ArraySettings, ndim: int, data_type: DataType, stored: np.dtype[Any]
+) -> tuple[NamedConfig, ...]:
+    """The codecs of a new v3 array."""
+    serializer = settings.serializer
+    return (
+        *_transpose(settings, ndim),
+        *codec_list(settings.filters, stored, 3),
+        default_serializer(data_type, stored) if serializer is None else spelled(serializer, stored, 3),
+        *compressors_of(settings.compressors, settings.compressor, stored, 3),
+    )
+
+
+def _v2_pipeline(
+    settings: ArraySettings, ndim: int, data_type: DataType, stored: np.dtype[Any]
+) -> tuple[DataType, tuple[NamedConfig, ...]]:
+    """The data type and codecs of a new v2 array: what objects are is up to the filter that stores them."""
+    filters = list(codec_list(settings.filters, stored, 2))
+    compressors = compressors_of(settings.compressors, settings.compressor, stored, 2)
+    if settings.serializer is not None:
+        filters.append(spelled(settings.serializer, stored, 2))
+    plain = [codec for codec in filters if codec.name == "bytes"]
+    filters = [codec for codec in filters if codec.name != "bytes"]
+    before, serializer, after = v2.arrange([*filters, *compressors])
+    if data_type.variable is not None and serializer is not None:
+        data_type = v2.object_type([codec.name for codec in (*before, serializer)])
+    if serializer is None:
+        in_order = plain[0] if plain else default_serializer(data_type, stored)
+        serializer = in_order if plain or data_type.variable else v2.bytes_codec(stored, before)
+        if data_type.variable and before:  # categorize
+            serializer = v2.bytes_codec(stored, before)
+    return data_type, (*_transpose(settings, ndim), *before, serializer, *after)
+
+
+def _in_shards(settings: ArraySettings, grid: ChunkGrid, pipeline: tuple[NamedConfig, ...]) -> tuple[NamedConfig, ...]:
+    """The codecs of inner chunks, put into shards. Transposes stay within: shards are cut along the array's axes."""
+    inner = _lengths(settings.chunks, "chunks", len(grid.shape), least=1)
+    return (shard_config(inner, pipeline),)
+
+
+def _n5_metadata(settings: ArraySettings, shape: tuple[int, ...], data_type: DataType) -> ArrayMetadata:
+    """The metadata of a new N5 dataset."""
+    can = {"chunks", "compressors", "compressor", "fill_value", "dimension_names", "attributes"}
+    cannot = sorted(set(settings.chosen()) - can)
+    if cannot:
+        raise UnsupportedError(f"N5 has no {', '.join(cannot)}", field=cannot[0])
+    if settings.fill_value is not FillValue.DEFAULT and fill_json(data_type, settings.fill_value) != _zero(data_type):
+        raise UnsupportedError("N5 has no fill value other than 0", field="fill_value")
+    document = json_attributes(settings.attributes or {}) | {
+        "dimensions": list(shape[::-1]),
+        "blockSize": list(_lengths(settings.chunks, "chunks", len(shape), least=1)[::-1]),
+        "dataType": data_type.name,
+        "compression": n5_compression(settings.compressors, settings.compressor, data_type.dtype),
+    }
+    names = _dimension_names(settings.dimension_names)
+    if names is not None:
+        document["axes"] = list(names[::-1])
+    return n5.read_array(document)
+
+
+def _zero(data_type: DataType) -> Any:
+    """The one fill value of N5."""
+    return "" if data_type.variable is not None else fill_json(data_type, 0)
+
+
+def _fill_value(value: Any, data_type: DataType, zarr_format: ZarrFormat) -> Any:
+    """The fill value's JSON; None is v2's undefined one, and the default of v3."""
+    if value is FillValue.DEFAULT or (value is None and zarr_format == 3):
+        return default_fill(data_type)
+    return None if value is None else fill_json(data_type, value)
+
+
+def _grid(settings: ArraySettings, shape: tuple[int, ...], zarr_format: ZarrFormat) -> ChunkGrid:
+    """The grid of stored objects: chunks, or shards where there are any."""
+    if settings.shards is not None:
+        if zarr_format != 3:
+            raise UnsupportedError("only Zarr v3 has shards", field="shards")
+        return RegularGrid(shape, _lengths(settings.shards, "shards", len(shape), least=1))
+    chunks = settings.chunks
+    if isinstance(chunks, (list, tuple)) and any(isinstance(axis, (list, tuple)) for axis in chunks):
+        return _rectilinear(chunks, shape)
+    return RegularGrid(shape, _lengths(chunks, "chunks", len(shape), least=1))
+
+
+def _rectilinear(chunks: Sequence[Any], shape: tuple[int, ...]) -> ChunkGrid:
+    """The grid of chunks whose lengths are listed for some axes; a regular one if they turn out equal."""
+    if len(chunks) != len(shape):
+        raise MetadataError(f"chunks is {chunks!r} for an array of {len(shape)} axes", field="chunks")
+    axes = [_axis(axis, length) for axis, length in zip(chunks, shape, strict=True)]
+    if all(isinstance(axis, int) for axis in axes):
+        return RegularGrid(shape, tuple(axes))  # type: ignore[arg-type]
+    return RectilinearGrid(shape, tuple(axes))
+
+
+def _axis(given: Any, length: int) -> int | Runs:
+    """One length, or runs where they differ."""
+    if not isinstance(given, (list, tuple)):
+        return _lengths((given,), "chunks", 1, least=1)[0]
+    listed = _lengths(given, "chunks", None, least=0)
+    lengths = tuple(n for n in listed if n)
+    if sum(lengths) != length:
+        raise MetadataError(f"chunks {given!r} do not cover an axis of {length} cells", field="chunks")
+    regular = not lengths or (len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0])
+    return max(lengths, default=1) if regular else runs_of(lengths)
+
+
 def check_zarr_format(value: Any) -> ZarrFormat:
-    """2 or 3."""
-    if value not in (2, 3):
-        raise UnsupportedError(f"zarr_format is {value!r}; it can be 2 or 3", field="zarr_format")
-    return cast(ZarrFormat, int(value))
+    """2, 3 or "n5"."""
+    if value == "n5":
+        return "n5"
+    if value not in (2, 3) or isinstance(value, (bool, str)):
+        raise UnsupportedError(f"zarr_format is {value!r}; it can be 2, 3 or 'n5'", field="zarr_format")
+    return 2 if value == 2 else 3
 
 
 def _lengths(value: Any, place: str, ndim: int | None, *, least: int) -> tuple[int, ...]:
@@ -137,89 +312,3 @@ def _flat(encoding: Any) -> Any:
     if isinstance(encoding, dict) and "separator" in encoding:
         return {"name": encoding.get("name"), "configuration": {"separator": encoding["separator"]}}
     return encoding
-
-
-def _bytes_codec(dtype: np.dtype[Any]) -> NamedConfig:
-    """The ``bytes`` codec in the byte order that a dtype states."""
-    if dtype.itemsize == 1:
-        return NamedConfig("bytes")
-    return NamedConfig("bytes", {"endian": "big" if dtype.str[0] == ">" else "little"})
-
-
-def _compressors(
-    compressors: Any, compressor: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat
-) -> tuple[NamedConfig, ...]:
-    """The codecs on bytes, from the plural or the singular word for them."""
-    if not _is_auto(compressors) and not _is_auto(compressor):
-        raise MetadataError("compressors and compressor say the same thing; give one of them", field="compressors")
-    chosen = compressors if _is_auto(compressor) else compressor
-    return _codec_list("zstd" if _is_auto(chosen) else chosen, dtype, zarr_format)
-
-
-def _is_auto(value: Any) -> bool:
-    """Whether the choice is left to us."""
-    return isinstance(value, str) and value == "auto"
-
-
-def _codec_list(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> tuple[NamedConfig, ...]:
-    """One codec, several, or none."""
-    if value is None:
-        return ()
-    if isinstance(value, (list, tuple)):
-        return tuple(_codec(item, dtype, zarr_format) for item in value)
-    return (_codec(value, dtype, zarr_format),)
-
-
-def _codec(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> NamedConfig:
-    """One codec in any spelling -> what the model of this format calls it."""
-    if hasattr(value, "get_config"):  # numcodecs
-        value = value.get_config()
-    elif hasattr(value, "to_dict"):  # zarr-python
-        value = value.to_dict()
-    if isinstance(value, NamedConfig):
-        config = value
-    elif isinstance(value, dict) and "id" in value:
-        config = NamedConfig(v2.CODEC_PREFIX + str(value["id"]), {k: v for k, v in value.items() if k != "id"})
-    else:
-        config = NamedConfig.read(value, "codecs")
-    to_format = _as_v2 if zarr_format == 2 else _as_v3
-    return to_format(config, dtype.itemsize)
-
-
-def _as_v3(config: NamedConfig, itemsize: int) -> NamedConfig:
-    """A codec under its v3 name, with every member v3 requires."""
-    name = config.name.removeprefix(v2.CODEC_PREFIX)
-    options = dict(config.configuration)
-    if name not in _V3_NAMES:
-        return NamedConfig(config.name, _NUMCODECS_DEFAULTS.get(name, {}) | options, config.must_understand)
-    if name == "blosc":
-        shuffle = options.get("shuffle", 1 if itemsize > 1 else 2)
-        if shuffle == -1:
-            shuffle = 1 if itemsize > 1 else 2
-        options = {"cname": "lz4", "clevel": 5, "typesize": itemsize, "blocksize": 0} | options
-        options["shuffle"] = _SHUFFLE_WORDS[shuffle] if shuffle in (0, 1, 2) else shuffle
-    elif name == "zstd":
-        options = {"level": 0, "checksum": False} | options
-    elif name == "gzip":
-        options = {"level": 5} | options
-    return NamedConfig(name, options)
-
-
-def _as_v2(config: NamedConfig, itemsize: int) -> NamedConfig:
-    """A codec under its numcodecs name, with the members numcodecs writes."""
-    name = config.name.removeprefix(v2.CODEC_PREFIX)
-    if name in ("bytes", "transpose"):
-        return config
-    options = dict(config.configuration)
-    if name == "blosc":
-        options.pop("typesize", None)
-        shuffle = options.get("shuffle", 1)
-        options = {"cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0} | options
-        options["shuffle"] = _SHUFFLE_WORDS.index(shuffle) if shuffle in _SHUFFLE_WORDS else shuffle
-    elif name == "zstd":
-        options = {"level": 0} | options
-        if not options.get("checksum"):
-            options.pop("checksum", None)  # peers refuse the member
-    else:
-        options = _NUMCODECS_DEFAULTS.get(name, {}) | options
-    return NamedConfig(v2.CODEC_PREFIX + name, options)

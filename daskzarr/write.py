@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -13,7 +14,7 @@ from dask.base import get_scheduler
 from dask.multiprocessing import get as get_processes
 
 from daskzarr.alignment import owned_blocks
-from daskzarr.block_grid import BlockGrid
+from daskzarr.block_grid import BlockGrid, RegularCuts, cuts
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import ArrayHandle
 from daskzarr.create import write_new_array
@@ -24,19 +25,11 @@ from daskzarr.graph.write import Write, write_array, written_array
 from daskzarr.hierarchy import StoredArray, open_array, writable
 from daskzarr.metadata import ZarrFormat
 from daskzarr.read import from_zarr
-from daskzarr.settings import new_array_metadata
+from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
 from daskzarr.store import Location, locate
 from daskzarr.synonyms import one_of
 
 _MODES = ("w-", "a", "w", "r+")
-_DEFAULTS: dict[str, Any] = {
-    "compressors": "auto",
-    "compressor": "auto",
-    "order": "C",
-    "fill_value": 0,
-} | dict.fromkeys(
-    ("filters", "serializer", "codecs", "dimension_names", "dimension_separator", "chunk_key_encoding", "attributes")
-)
 
 
 def to_zarr(
@@ -50,20 +43,22 @@ def to_zarr(
     mode: str = "w-",
     *,
     overwrite: bool = False,
-    chunks: Sequence[int] | int | None = None,
+    chunks: Sequence[Any] | int | None = None,
+    shards: Sequence[int] | int | None = None,
     compressors: Any = "auto",
     compressor: Any = "auto",
     filters: Any = None,
     serializer: Any = None,
     codecs: Any = None,
     order: str = "C",
-    fill_value: Any = 0,
+    fill_value: Any = FillValue.DEFAULT,
     dimension_names: Sequence[str | None] | None = None,
     dimension_separator: str | None = None,
     chunk_key_encoding: Any = None,
     attributes: Mapping[str, Any] | None = None,
     zarr_format: ZarrFormat | None = None,
     zarr_version: ZarrFormat | None = None,
+    dtype: Any = None,
     write_empty_chunks: bool = False,
     name: str | None = None,
     path: str | None = None,
@@ -95,13 +90,19 @@ def to_zarr(
     overwrite
         The same as ``mode="w"``.
     chunks
-        Shape of the stored chunks. Default: that of Dask's blocks.
+        Shape of the stored chunks, or, with ``shards``, of the inner chunks. Default: that of Dask's blocks; where
+        those differ in length, a ``rectilinear`` grid (Zarr v3) stores each as it is.
+    shards
+        Shape of the stored objects that hold many inner chunks each. Default None: each chunk is an object of its own.
+        Every block has to cover whole shards; one task writes each with one request.
+    dtype
+        Data type to store, as for :func:`create_array`. Default: the array's own; objects are stored as text.
     compressors, compressor, filters, serializer, codecs, order, fill_value, dimension_names
         As for :func:`create_array`; only for a new array.
     dimension_separator, chunk_key_encoding, attributes
         As for :func:`create_array`; only for a new array.
     zarr_format, zarr_version
-        3 or 2. Default 3 for a new array.
+        3, 2 or "n5". Default 3 for a new array.
     write_empty_chunks
         Whether chunks that hold nothing but the fill value are stored. Default False: they are left out, and
         what was stored of them before is deleted.
@@ -137,26 +138,31 @@ def to_zarr(
     _check_sizes_known(arr)
     component = one_of("component", component, "path", one_of("path", path, "name", name))
     zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
-    settings: dict[str, Any] = {
-        "compressors": compressors,
-        "compressor": compressor,
-        "filters": filters,
-        "serializer": serializer,
-        "codecs": codecs,
-        "order": order,
-        "fill_value": fill_value,
-        "dimension_names": dimension_names,
-        "dimension_separator": dimension_separator,
-        "chunk_key_encoding": chunk_key_encoding,
-        "attributes": attributes,
-    }
+    settings = ArraySettings(
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors,
+        compressor=compressor,
+        filters=filters,
+        serializer=serializer,
+        codecs=codecs,
+        order=order,
+        fill_value=fill_value,
+        dimension_names=dimension_names,
+        dimension_separator=dimension_separator,
+        chunk_key_encoding=chunk_key_encoding,
+        attributes=attributes,
+    )
     location = locate(url, component, storage_options)
     try:
         existing = mode == "r+" or (component is None and _is_array(url))
-        target, blocks = _target(
-            arr, location, existing, region, chunks, zarr_format, settings, overwrite or mode == "w"
-        )
-        handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks)
+        if existing:
+            target, blocks = _existing_array(arr, location, region, zarr_format, settings, dtype)
+        else:
+            target, blocks = _new_array(
+                arr, location, region, zarr_format or 3, settings, dtype, overwrite or mode == "w"
+            )
+        handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks, allow_pickle=True)
         handle.pipeline.check_can_write()
     except DaskZarrError as error:
         raise_from(error.locate(url=location.store.url, node=location.path), error)
@@ -167,32 +173,19 @@ def to_zarr(
     return _stored(target, blocks) if return_stored else None
 
 
-def _target(
+def _existing_array(
     arr: da.Array,
     location: Location,
-    existing: bool,
     region: Any,
-    chunks: Sequence[int] | int | None,
     zarr_format: ZarrFormat | None,
-    settings: dict[str, Any],
-    overwrite: bool,
+    settings: ArraySettings,
+    dtype: Any,
 ) -> tuple[StoredArray, BlockGrid]:
-    """The array to write to, and the box of each block; a new array is made once everything was checked."""
-    if not writable(location).shared:
-        _refuse_cluster(arr, location)
-    if not existing:
-        if region is not None:
-            raise MetadataError(
-                "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
-                field="region",
-            )
-        return _new_array(arr, location, chunks, zarr_format or 3, settings, overwrite)
-    given = [name for name, value in settings.items() if not _same(value, _DEFAULTS[name])]
-    if given or chunks is not None:
-        names = ", ".join(given if chunks is None else [*given, "chunks"])
-        raise MetadataError(
-            f"{names} can be chosen for a new array only; this one exists", field=(given or ["chunks"])[0]
-        )
+    """The array to write into, and the box of each block."""
+    _check_store(arr, location)
+    given = settings.chosen() + ([] if dtype is None else ["dtype"])
+    if given:
+        raise MetadataError(f"{', '.join(given)} can be chosen for a new array only; this one exists", field=given[0])
     target = open_array(location, zarr_format=zarr_format)
     box = _region_box(region, target, arr)
     blocks = owned_blocks(arr.chunks, box.start, target.metadata.chunk_grid)
@@ -200,26 +193,44 @@ def _target(
     return target, blocks
 
 
-def _same(value: Any, default: Any) -> bool:
-    """Whether a setting was left as it is."""
-    return value is default or (isinstance(value, (str, int)) and type(value) is type(default) and value == default)
-
-
 def _new_array(
     arr: da.Array,
     location: Location,
-    chunks: Sequence[int] | int | None,
+    region: Any,
     zarr_format: ZarrFormat,
-    settings: dict[str, Any],
+    settings: ArraySettings,
+    dtype: Any,
     overwrite: bool,
 ) -> tuple[StoredArray, BlockGrid]:
     """Check everything there is to check, then write the documents of a new array."""
-    chosen = tuple(max(int(max(lengths)), 1) for lengths in arr.chunks) if chunks is None else chunks
-    metadata = new_array_metadata(shape=arr.shape, dtype=arr.dtype, chunks=chosen, zarr_format=zarr_format, **settings)
+    _check_store(arr, location)
+    if region is not None:
+        raise MetadataError(
+            "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
+            field="region",
+        )
+    if settings.chunks is None:
+        settings = replace(settings, chunks=_chunks_of(arr, settings, zarr_format))
+    chosen = arr.dtype if dtype is None else dtype
+    metadata = new_array_metadata(settings, shape=arr.shape, dtype=chosen, zarr_format=zarr_format)
+    if dtype is not None:
+        _check_cast(arr, metadata.data_type.dtype, location)
     blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
     whole = Box((0,) * arr.ndim, arr.shape)
     _refuse_own_source(arr, location, whole, below=True)
     return write_new_array(location, metadata, overwrite=overwrite), blocks
+
+
+def _chunks_of(arr: da.Array, settings: ArraySettings, zarr_format: ZarrFormat) -> Any:
+    """Dask's blocks as stored chunks. Blocks of different lengths need a grid that only v3 has."""
+    longest = tuple(max(int(max(lengths)), 1) for lengths in arr.chunks)
+    if zarr_format != 3 or settings.shards is not None:
+        return longest
+    axes = (cuts(0, lengths) for lengths in arr.chunks)
+    return tuple(
+        length if isinstance(axis, RegularCuts) or length == sum(lengths) else tuple(map(int, lengths))
+        for length, axis, lengths in zip(longest, axes, arr.chunks, strict=True)
+    )
 
 
 def _stored(target: StoredArray, blocks: BlockGrid) -> da.Array:
@@ -278,14 +289,26 @@ def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
             node=target.location.path,
             field="region",
         )
-    if not np.can_cast(arr.dtype, target.dtype, "same_kind"):
+    _check_cast(arr, target.dtype, target.location)
+    return box
+
+
+def _check_cast(arr: da.Array, dtype: np.dtype[Any], location: Location) -> None:
+    """Cells have to be of a kind that the stored dtype can take."""
+    text_to_objects = dtype.hasobject and arr.dtype.kind in "OSTU"
+    if not text_to_objects and not np.can_cast(arr.dtype, dtype, "same_kind"):
         raise MetadataError(
-            f"cells of {arr.dtype} cannot go to an array of {target.dtype}; convert with astype first",
-            url=target.location.store.url,
-            node=target.location.path,
+            f"cells of {arr.dtype} cannot go to an array of {dtype}; convert with astype first",
+            url=location.store.url,
+            node=location.path,
             field="data_type",
         )
-    return box
+
+
+def _check_store(arr: da.Array, location: Location) -> None:
+    """The store has to be one that can be written, from wherever the tasks run."""
+    if not writable(location).shared:
+        _refuse_cluster(arr, location)
 
 
 def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool = False) -> None:

@@ -20,13 +20,19 @@ NAMES = {
     "StoredGroup",
     "UnknownCodecError",
     "UnsupportedError",
+    "consolidate",
+    "convert",
+    "copy_node",
     "create_array",
     "create_group",
+    "delete_node",
     "from_zarr",
     "open_array",
     "open_group",
     "open_store",
+    "register_codec",
     "to_zarr",
+    "update_attributes",
 }
 
 

@@ -90,7 +90,8 @@ def test_opening_a_group_is_one_get(store):
 def test_looking_for_a_node_that_is_not_there_asks_for_each_document_once(store):
     with pytest.raises(FileNotFoundError):
         from_zarr(store, "a")
-    assert store.requests == [("get", "a/zarr.json"), ("get", "a/.zarray"), ("get", "a/.zgroup")]
+    names = ("zarr.json", ".zarray", ".zgroup", "attributes.json")
+    assert store.requests == [("get", f"a/{name}") for name in names]
 
 
 def test_what_does_not_compute_costs_nothing(store):
@@ -248,7 +249,7 @@ def test_chunks_of_nothing_but_fill_are_set_if_that_is_asked_for(store):
 def test_making_an_array_sets_its_document_alone(store):
     create_array(store, shape=SHAPE, chunks=CHUNKS, dtype="int16")
     assert store.keys("set") == ["zarr.json"]
-    assert set(store.keys("get")) == {"zarr.json", ".zarray", ".zgroup"}
+    assert sorted(store.keys("get")) == [".zarray", ".zgroup", "attributes.json", "zarr.json"]
     assert set(store.count()) == {"get", "set"}
 
 

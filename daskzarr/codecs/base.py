@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -18,11 +18,18 @@ Kind = Literal["array_to_array", "array_to_bytes", "bytes_to_bytes"]
 
 @dataclass(frozen=True, slots=True)
 class ChunkSpec:
-    """What a codec on arrays gets: shape, dtype and fill value of one chunk at its place in the pipeline."""
+    """What a codec on arrays gets: shape, dtype and fill value of one chunk at its place in the pipeline.
+
+    ``keep_empty`` asks for inner chunks of nothing but fill to be stored, ``absent_is_error`` for an error where one is
+    not there; ``allow_pickle`` says that the caller trusts the data enough to unpickle them.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fill_value: Any = field(hash=False, compare=False)
+    keep_empty: bool = False
+    absent_is_error: bool = False
+    allow_pickle: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -147,6 +154,14 @@ class Options:
     def error(self, message: str) -> UnknownCodecError:
         """The error to raise."""
         return UnknownCodecError(f"codec {self.codec!r}: {message}", codec=self.codec)
+
+
+def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[..., Array] = np.empty) -> Array:
+    """Memory for the cells of a chunk; more than there is is an error of the chunk, as its shape says so."""
+    try:
+        return make(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        raise CodecError(f"there is no memory for a chunk of shape {shape}: {error}") from None
 
 
 def wrong_size(codec: str, found: int | str, expected: int | str) -> CodecError:

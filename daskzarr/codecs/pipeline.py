@@ -17,9 +17,10 @@ from daskzarr.codecs.base import (
     BytesSpec,
     BytesToBytes,
     ChunkSpec,
+    new_array,
     wrong_size,
 )
-from daskzarr.codecs.bytes import BytesCodec
+from daskzarr.codecs.bytes import BytesCodec, clean
 from daskzarr.codecs.registry import codec_class
 from daskzarr.codecs.transpose import TransposeCodec
 from daskzarr.errors import UnknownCodecError
@@ -56,9 +57,9 @@ class CodecPipeline:
                     raise
                 skipped.append(config.name)  # the document says that it can be read without
                 continue
-            if (kind.kind == "bytes_to_bytes") != isinstance(state, BytesSpec):
+            codec = _build(kind, config, state)
+            if codec is None:
                 raise _order_error(configs)
-            codec = kind.from_config(config.configuration, state)
             found.append(codec)
             state = codec.encoded_spec()
         kinds = [codec.kind for codec in found]
@@ -73,12 +74,13 @@ class CodecPipeline:
             raise UnknownCodecError(
                 f"codec {self.skipped[0]!r} is not known, so chunks can be read but not written", codec=self.skipped[0]
             )
+        check = getattr(self.serializer, "check_can_write", None)
+        if check is not None:
+            check()
 
     @cached_property
     def axes(self) -> tuple[int, ...] | None:
-        """The order in which the axes are stored, where the stored bytes are the cells and nothing else."""
-        if not isinstance(self.serializer, BytesCodec):
-            return None
+        """The order in which the axes reach the serializer, where nothing but transposes stands before it."""
         axes = tuple(range(len(self.spec.shape)))
         for codec in self.arrays:
             if not isinstance(codec, TransposeCodec):
@@ -87,29 +89,53 @@ class CodecPipeline:
         return axes
 
     @cached_property
+    def shard(self) -> Any:
+        """The codec of shards, where parts of a stored value can be read with it alone; None otherwise."""
+        can = self.axes is not None and not self.compressors and hasattr(self.serializer, "read_box")
+        return self.serializer if can else None
+
+    @cached_property
+    def truncates(self) -> bool:
+        """Whether a chunk at the array's edge is stored without the part that hangs over it."""
+        return bool(getattr(self.serializer, "truncates", False))
+
+    @cached_property
     def raw(self) -> bool:
         """Whether a stored value is a block's memory as it stands, in C order."""
         return (
             not self.compressors
             and self.axes == tuple(range(len(self.spec.shape)))
             and isinstance(self.serializer, BytesCodec)
+            and self.serializer.plain
             and self.serializer.stored == self.spec.dtype
         )
 
     @cached_property
-    def _stored(self) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]:
-        """Dtype and shape of the cells as stored, and the axes that lead back."""
-        assert isinstance(self.serializer, BytesCodec)
-        axes = self.axes or ()
-        inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+    def _stored(self) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]] | None:
+        """Dtype and shape of the cells as stored, and the axes that lead back; None where cells are not stored so."""
+        if self.axes is None or not isinstance(self.serializer, BytesCodec):
+            return None
+        inverse = tuple(sorted(range(len(self.axes)), key=self.axes.__getitem__))
         return self.serializer.stored, self.serializer.spec.shape, inverse
+
+    def encoded_spec(self) -> BytesSpec:
+        """What it hands on."""
+        state = self.serializer.encoded_spec()
+        for codec in self.compressors:
+            state = codec.encoded_spec()
+        return state
+
+    @cached_property
+    def _fixed_size(self) -> int | None:
+        """Bytes of every encoded chunk; None where they vary."""
+        return self.encoded_spec().size
 
     def new_chunk(self) -> Array:
         """Memory for one chunk, laid out as the stored bytes are, so that decoding needs no copy."""
-        if self.axes is None:
-            return np.empty(self.spec.shape, self.spec.dtype)
+        if self._stored is None:
+            return new_array(self.spec.shape, self.spec.dtype)
         dtype, shape, inverse = self._stored
-        return np.empty(shape, dtype).transpose(inverse) if self.arrays else np.empty(shape, dtype)
+        return new_array(shape, dtype).transpose(inverse) if self.arrays else new_array(shape, dtype)
 
     def encode(self, array: Array) -> Buffer:
         """One whole chunk as the bytes to store."""
@@ -122,24 +148,41 @@ class CodecPipeline:
 
     def decode(self, data: Buffer) -> Array:
         """Stored bytes as a new array of the chunk's shape, in native byte order, that can be written to."""
-        if self.axes is None:
+        if self._stored is None:
             return self._decode_steps(data)
+        if self._fixed_size not in (None, len(data)):
+            raise wrong_size("bytes", len(data), self._fixed_size or 0)  # before memory is taken for it
         chunk = self.new_chunk()
-        self.decode_into(data, chunk)
-        if chunk.dtype.isnative:
-            return chunk
-        return chunk.byteswap(inplace=True).view(self.spec.dtype)
+        self._decode_cells(data, chunk)
+        serializer = cast(BytesCodec, self.serializer)
+        carrier = serializer.carrier
+        if chunk.dtype != carrier:
+            swapped = chunk.dtype == carrier.newbyteorder("S")
+            chunk = chunk.byteswap(inplace=True).view(carrier) if swapped else chunk.astype(carrier)
+        chunk = chunk.view(self.spec.dtype) if carrier != self.spec.dtype else chunk
+        if not serializer.plain:
+            clean(chunk, "bytes")
+        return chunk
 
     def decode_into(self, data: Buffer, out: Array) -> None:
         """Stored bytes into an array of the chunk's shape; without a copy where it lies in memory as the bytes do."""
-        if self.axes is None:
+        if self._stored is not None:
+            serializer = cast(BytesCodec, self.serializer)
+            self._decode_cells(data, out if serializer.carrier == out.dtype else out.view(serializer.carrier))
+            if not serializer.plain:
+                clean(out, "bytes")
+        elif self.axes is not None and hasattr(self.serializer, "decode_into"):
+            self.serializer.decode_into(cast(Buffer, self._decompress(data)), out.transpose(self.axes))
+        else:
             out[...] = self._decode_steps(data)
-            return
-        dtype, shape, inverse = self._stored
+
+    def _decode_cells(self, data: Buffer, out: Array) -> None:
+        """The same where elements are stored as they stand, up to their order and that of the axes."""
+        dtype, shape, inverse = cast(Any, self._stored)
         cells = out.transpose(self.axes) if self.arrays else out
         direct = cells.dtype == dtype and cells.flags.c_contiguous
         if not direct:
-            cells = np.empty(shape, dtype)
+            cells = new_array(shape, dtype)
         found = self._decompress(data, cells)
         if found is not cells:
             if len(found) != cells.nbytes:
@@ -162,6 +205,18 @@ class CodecPipeline:
         for codec in reversed(self.arrays):
             array = codec.decode(array)
         return array
+
+
+def _build(kind: Any, config: NamedConfig, state: ChunkSpec | BytesSpec) -> Any:
+    """The codec for what comes in; None where it cannot stand here.
+
+    v2 puts codecs on arrays behind those on bytes, and codecs of unknown kind anywhere: such classes have ``on_bytes``
+    and ``on_array`` beside ``from_config``.
+    """
+    if (kind.kind == "bytes_to_bytes") == isinstance(state, BytesSpec):
+        return kind.from_config(config.configuration, state)
+    other = getattr(kind, "on_bytes" if isinstance(state, BytesSpec) else "on_array", None)
+    return None if other is None else other(config.configuration, state)
 
 
 def _order_error(configs: Sequence[NamedConfig]) -> UnknownCodecError:

@@ -14,7 +14,7 @@ from dask.local import get_sync
 from dask.system import CPU_COUNT
 from dask.threaded import get as get_threaded
 
-from daskzarr.block_grid import BlockGrid, RegularCuts, grow_blocks
+from daskzarr.block_grid import BlockGrid, grid_cuts, grow_blocks
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import Array, ArrayHandle, read_box, read_box_into
 from daskzarr.graph.dask_names import Blockwise, DataNode, HighLevelGraph, Task
@@ -120,8 +120,7 @@ def _pieces(handle: ArrayHandle, region: Box, workers: int) -> Iterator[Box]:
     # Between two system calls of a tiny chunk one thread holds the interpreter: a second one only takes turns.
     limit = total if chunk_bytes <= _TINY_CHUNK else max(total // (_PIECES_PER_WORKER * workers), 1)
     shape = grow_blocks(region.shape, grid.chunk_shape, limit // itemsize, trailing_first=True)
-    cuts = tuple(RegularCuts(a, b, n) for a, b, n in zip(region.start, region.stop, shape, strict=True))
-    blocks = BlockGrid(cuts)
+    blocks = BlockGrid(grid_cuts(grid, region.start, region.stop, shape))
     for index in np.ndindex(*blocks.numblocks):
         yield blocks.box(index)
 

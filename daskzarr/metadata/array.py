@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.errors import MetadataError
-from daskzarr.metadata.data_type import DataType, fill_scalar
+from daskzarr.metadata.data_type import DataType
+from daskzarr.metadata.fill_value import fill_scalar
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.shards import inner_chunk_shape
+from daskzarr.rectilinear_grid import RectilinearGrid
 
-ZarrFormat = Literal[2, 3]
+ChunkGrid = RegularGrid | RectilinearGrid
+ZarrFormat = Literal[2, 3, "n5"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class ArrayMetadata:
 
     shape: tuple[int, ...]
     data_type: DataType
-    chunk_grid: RegularGrid
+    chunk_grid: ChunkGrid
     chunk_key_encoding: ChunkKeyEncoding
     codecs: tuple[NamedConfig, ...]
     fill_value: Any = field(hash=False)
@@ -38,9 +40,11 @@ class ArrayMetadata:
     zarr_format: ZarrFormat = 3
 
     def __post_init__(self) -> None:
-        if len(self.chunk_grid.chunk_shape) != len(self.shape):
+        grid = self.chunk_grid
+        lengths = grid.chunk_shape if isinstance(grid, RegularGrid) else grid.chunk_shapes
+        if len(lengths) != len(self.shape):
             raise MetadataError(
-                f"the chunk shape {self.chunk_grid.chunk_shape} and the shape {self.shape} differ in length",
+                f"the chunk shape {lengths} and the shape {self.shape} differ in length",
                 field="chunk_grid",
             )
         if self.dimension_names is not None and len(self.dimension_names) != len(self.shape):
@@ -50,17 +54,22 @@ class ArrayMetadata:
         self.fill_scalar  # noqa: B018  a fill value that does not fit the type is refused here
 
     @property
-    def fill_scalar(self) -> np.generic:
-        """The fill value as a NumPy scalar."""
+    def fill_scalar(self) -> Any:
+        """The fill value as a NumPy scalar, or an object of an array of objects."""
         return fill_scalar(self.data_type, self.fill_value)
+
+    @property
+    def inner_chunk_shape(self) -> tuple[int, ...] | None:
+        """Shape of the innermost chunks, if stored objects are shards that hold many."""
+        return inner_chunk_shape(self.codecs, len(self.shape))
 
     def compact(self) -> str:
         """What reading and writing chunks needs, in a few hundred characters: this travels in every task."""
         return json.dumps(
             [
                 self.shape,
-                self.data_type.name,
-                self.chunk_grid.chunk_shape,
+                NamedConfig(self.data_type.name, self.data_type.configuration).write(),
+                _compact_grid(self.chunk_grid),
                 self.chunk_key_encoding.name,
                 self.chunk_key_encoding.separator,
                 [[codec.name, codec.configuration, codec.must_understand] for codec in self.codecs],
@@ -73,11 +82,11 @@ class ArrayMetadata:
     @classmethod
     def from_compact(cls, text: str) -> ArrayMetadata:
         """The inverse of :meth:`compact`; attributes, names and extra fields are not in it."""
-        shape, data_type, chunk_shape, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
+        shape, data_type, grid, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
         return cls(
             shape=tuple(shape),
-            data_type=DataType.named(data_type),
-            chunk_grid=RegularGrid(tuple(shape), tuple(chunk_shape)),
+            data_type=DataType.read(NamedConfig.read(data_type, "data_type"), v2_too=True),
+            chunk_grid=_grid_of(tuple(shape), grid),
             chunk_key_encoding=ChunkKeyEncoding(key_name, separator),
             codecs=tuple(NamedConfig(*codec) for codec in codecs),
             fill_value=fill_value,
@@ -92,6 +101,19 @@ class GroupMetadata:
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     extra_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     zarr_format: ZarrFormat = 3
+
+
+def _compact_grid(grid: ChunkGrid) -> Any:
+    """A chunk shape, or what a rectilinear grid is made of."""
+    return grid.chunk_shape if isinstance(grid, RegularGrid) else {"rectilinear": grid.chunk_shapes}
+
+
+def _grid_of(shape: tuple[int, ...], compact: Any) -> ChunkGrid:
+    """The inverse."""
+    if isinstance(compact, list):
+        return RegularGrid(shape, tuple(compact))
+    axes = compact["rectilinear"]
+    return RectilinearGrid(shape, tuple(a if isinstance(a, int) else tuple(map(tuple, a)) for a in axes))
 
 
 def strip_for_reading(metadata: ArrayMetadata) -> ArrayMetadata:

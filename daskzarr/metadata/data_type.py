@@ -1,30 +1,51 @@
-"""Names of data types in documents <-> NumPy dtypes; fill values <-> their JSON spelling."""
+"""Names of data types in documents <-> NumPy dtypes in native byte order."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.metadata.named_config import NamedConfig
 
-Endian = Literal["little", "big"]
+V2_ONLY = "v2.dtype"
 
-_NAMES = (
+_CORE = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
-_SPECIAL = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-_LENIENT = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "+Infinity": np.inf, "infinity": np.inf}
-_V2_DTYPE = re.compile(r"([<>|])([biufc])(\d+)")
+_SAME = {"complex_float32": "complex64", "complex_float64": "complex128"}
+_VARIABLE = {"string": str, "bytes": bytes, "variable_length_bytes": bytes, "binary": bytes}
+_SIZED = {"fixed_length_utf32": ("U", 4), "null_terminated_bytes": ("S", 1), "raw_bytes": ("V", 1)}
+_TIMES = {"numpy.datetime64": "M8", "numpy.timedelta64": "m8"}
+_STRUCTS = ("struct", "structured")
+# Bits that count in each element; the rest of the byte means nothing.
+_SMALL = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+_ML_DTYPES = (
+    *_SMALL,
+    "bfloat16",
+    *(
+        f"float8_{form}"
+        for form in ("e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
+    ),
+)
+_PAIRS = ("float16", "bfloat16", *(name for name in _ML_DTYPES if name.startswith("float")))
+_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic")
+_MOST = 2**31 - 1
+_DEEPEST = 32
 
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A data type by its Zarr v3 name, and the NumPy dtype that shows it, in native byte order.
+    """A data type by its Zarr v3 name and configuration, and the NumPy dtype that shows it, in native byte order.
+
+    Strings and byte strings of any length are shown as objects. What only Zarr v2 can store (fields that are arrays,
+    other objects) is called ``v2.dtype``, a name that no v3 document may use.
 
     >>> DataType.named("int32").dtype
     dtype('int32')
@@ -32,141 +53,310 @@ class DataType:
 
     name: str
     dtype: np.dtype[Any]
+    configuration: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def named(cls, name: str) -> DataType:
-        """From a Zarr v3 name (Zarr v3 core, data types)."""
-        if name not in _NAMES:
-            known = ", ".join(_NAMES)
-            raise UnsupportedError(f"data type {name!r} is not supported; known are {known}", field="data_type")
-        return cls(name, np.dtype(name))
+        """From a Zarr v3 name that needs no configuration (Zarr v3 core, data types)."""
+        return cls.read(NamedConfig(name))
+
+    @classmethod
+    def read(cls, config: NamedConfig, *, v2_too: bool = False) -> DataType:
+        """From a Zarr v3 extension point (Zarr v3 core and Zarr extensions, data types)."""
+        return _read(config, v2_too, 0)
 
     @classmethod
     def of(cls, dtype: Any) -> DataType:
-        """The type that stores this NumPy dtype; its byte order is left to the ``bytes`` codec."""
+        """The type that stores this NumPy dtype; its byte order is left to the ``bytes`` codec.
+
+        >>> DataType.of("M8[25s]").write()["configuration"], DataType.of(object).name
+        ({'unit': 's', 'scale_factor': 25}, 'string')
+        """
         dtype = np.dtype(dtype)
-        if dtype.names is not None or dtype.subdtype is not None:
-            raise UnsupportedError(f"dtype {dtype} is structured, which is not supported yet; store its fields apart")
-        if dtype.name not in _NAMES:
-            raise UnsupportedError(f"dtype {dtype} is not supported; convert with astype to one of {', '.join(_NAMES)}")
-        return cls.named(dtype.name)
+        if dtype.kind in "TO":
+            return cls("string", np.dtype(object))
+        native = without_padding(dtype)
+        if _holds_arrays(native):
+            return cls(V2_ONLY, native, {"dtype": v2_dtype(native)})
+        return _read(_config_of(native), False, 0)
+
+    def write(self) -> Any:
+        """The v3 document's spelling: the bare name where there is nothing to configure."""
+        if not self.configuration:
+            return self.name
+        return {"name": self.name, "configuration": dict(self.configuration)}
+
+    @property
+    def variable(self) -> type | None:
+        """``str`` or ``bytes`` where elements have any length, None otherwise."""
+        return _VARIABLE.get(self.name)
 
 
-def read_v2_dtype(text: Any) -> tuple[DataType, Endian | None]:
-    """A v2 dtype string -> the type and its byte order; None for one-byte types (Zarr v2, data type encoding).
+def byte_ordered(dtype: np.dtype[Any]) -> bool:
+    """Whether elements of a dtype, or parts of them, have a byte order."""
+    if dtype.names:
+        return any(byte_ordered(dtype[name]) for name in dtype.names)
+    if dtype.subdtype:
+        return byte_ordered(dtype.subdtype[0])
+    if is_ml_dtype(dtype):
+        return dtype.itemsize > 1
+    return dtype.kind in "iufcmMU" and dtype.itemsize > 1
 
-    >>> read_v2_dtype(">i4")
-    (DataType(name='int32', dtype=dtype('int32')), 'big')
+
+def is_ml_dtype(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is one of those that ml_dtypes adds to NumPy."""
+    return dtype.name in _ML_DTYPES
+
+
+def value_bits(dtype: np.dtype[Any]) -> int | None:
+    """Bits that count in an element smaller than a byte; None for all other dtypes."""
+    return _SMALL.get(dtype.name)
+
+
+def v2_dtype(dtype: np.dtype[Any]) -> Any:
+    """A NumPy dtype as Zarr v2 writes it: a string, or a list of fields (Zarr v2, data type encoding).
+
+    >>> v2_dtype(np.dtype([("id", "<i4"), ("xy", ">f4", (2, 2))]))
+    [['id', '<i4'], ['xy', '>f4', [2, 2]]]
     """
-    match = _V2_DTYPE.fullmatch(text) if isinstance(text, str) else None
-    try:
-        if match is None:
-            raise TypeError
-        order, kind, size = match.groups()
-        data_type = DataType.of(np.dtype(f"{kind}{size}"))
-    except (TypeError, UnsupportedError):
-        raise UnsupportedError(f"dtype {text!r} is not supported", field="dtype") from None
-    if data_type.dtype.itemsize == 1:
-        return data_type, None
-    if order == "|":
-        raise MetadataError(f"dtype {text!r} has several bytes an element and no byte order", field="dtype")
-    return data_type, "little" if order == "<" else "big"
+    if dtype.names:
+        return [_v2_field(name, dtype[name]) for name in dtype.names]
+    if is_ml_dtype(dtype):
+        return dtype.name
+    if dtype.kind in "SV" or not byte_ordered(dtype):
+        return "|" + dtype.str[1:]
+    return dtype.str
 
 
-def write_v2_dtype(data_type: DataType, endian: Endian | None) -> str:
-    """The v2 dtype string of a type in a byte order."""
-    order = {"little": "<", "big": ">", None: "|"}[endian]
-    return f"{order}{data_type.dtype.kind}{data_type.dtype.itemsize}"
+def without_padding(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype with fields one behind the other, in native byte order."""
+    if dtype.names is None:
+        if dtype.subdtype is None:
+            return dtype if dtype.isnative else dtype.newbyteorder("=")
+        base, shape = dtype.subdtype
+        return np.dtype((without_padding(base), shape))
+    titled = [name for name in dtype.names if len(dtype.fields[name]) > 2]  # type: ignore[index]
+    if titled:
+        raise UnsupportedError(f"field {titled[0]!r} of the dtype has a title, which no format can store")
+    return np.dtype([(name, without_padding(dtype[name])) for name in dtype.names])
 
 
-def fill_scalar(data_type: DataType, value: Any) -> np.generic:
-    """The fill value as a NumPy scalar, bit by bit what the JSON says (Zarr v2 and v3, fill value encoding).
-
-    ``None`` (v2: undefined) reads as zero.
-
-    >>> fill_scalar(DataType.named("float32"), "0x3fc00000")
-    np.float32(1.5)
-    """
-    dtype = data_type.dtype
-    if value is None:
-        return cast(np.generic, dtype.type(0))
-    try:
-        if dtype.kind == "c":
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                value = (value, 0)
-            if isinstance(value, (list, tuple)) and len(value) == 2:
-                half = np.dtype(f"f{dtype.itemsize // 2}")
-                pair: np.generic = np.array([_real(half, part) for part in value], half).view(dtype)[0]
-                return pair
-        elif dtype.kind == "f":
-            return _real(dtype, value)
-        elif dtype.kind == "b":
-            if value in (0, 1):  # true and false are these
-                return np.bool_(value)
-        else:
-            return _integer(dtype, value)
-    except (OverflowError, ValueError, TypeError):
-        pass
-    raise MetadataError(f"{value!r} is no fill value for {data_type.name}", field="fill_value")
+def _v2_field(name: str, dtype: np.dtype[Any]) -> list[Any]:
+    """A field of a structured dtype, with its shape where it is an array."""
+    if dtype.subdtype is None:
+        return [name, v2_dtype(dtype)]
+    base, shape = dtype.subdtype
+    return [name, v2_dtype(base), list(shape)]
 
 
-def _integer(dtype: np.dtype[Any], value: Any) -> np.generic:
-    """An integer in the type's range; 9.0 is taken as 9."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError
-    info = np.iinfo(dtype)
-    if not info.min <= value <= info.max:
-        raise OverflowError
-    return cast(np.generic, dtype.type(value))
+def _holds_arrays(dtype: np.dtype[Any]) -> bool:
+    """Whether a field, however deep, is an array."""
+    if dtype.subdtype is not None:
+        return True
+    return any(_holds_arrays(dtype[name]) for name in dtype.names or ())
 
 
-def _real(dtype: np.dtype[Any], value: Any) -> np.generic:
-    """A number, a name of a special one, or the bits in hexadecimal."""
-    if isinstance(value, str):
-        if value.startswith("0x"):
-            if not re.fullmatch(f"0x[0-9a-fA-F]{{{2 * dtype.itemsize}}}", value):
-                raise ValueError
-            return cast(np.generic, np.array(int(value, 16), f"u{dtype.itemsize}").view(dtype)[()])
-        special = _SPECIAL.get(value, _LENIENT.get(value))
-        if special is None:
-            raise ValueError
-        return cast(np.generic, dtype.type(special))
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    with np.errstate(over="ignore"):
-        return cast(np.generic, dtype.type(value))
+def _config_of(dtype: np.dtype[Any]) -> NamedConfig:
+    """The v3 name and configuration of a NumPy dtype."""
+    if dtype.names is not None:
+        fields = [{"name": name, "data_type": _spell(_config_of(dtype[name]))} for name in dtype.names]
+        return NamedConfig("struct", {"fields": fields})
+    if is_ml_dtype(dtype) or dtype.name in _CORE:
+        return NamedConfig(dtype.name)
+    if dtype.kind in "mM":
+        unit, factor = np.datetime_data(dtype)
+        name = "numpy.datetime64" if dtype.kind == "M" else "numpy.timedelta64"
+        return NamedConfig(name, {"unit": unit, "scale_factor": factor})
+    if dtype.kind in "SUV" and dtype.itemsize:
+        if dtype.kind == "V":
+            return NamedConfig(f"r{8 * dtype.itemsize}")
+        name = "fixed_length_utf32" if dtype.kind == "U" else "null_terminated_bytes"
+        return NamedConfig(name, {"length_bytes": dtype.itemsize})
+    raise UnsupportedError(
+        f"dtype {dtype} is not supported; convert with astype, for example to a number, text of a length above 0, a "
+        "date, or a structure of these"
+    )
 
 
-def fill_json(data_type: DataType, value: Any) -> Any:
-    """A fill value given by a user (a Python or NumPy scalar, or already JSON) in its one JSON spelling.
+def _spell(config: NamedConfig) -> Any:
+    """A data type in a field: its name, or name and configuration."""
+    return {"name": config.name, "configuration": dict(config.configuration)} if config.configuration else config.name
 
-    >>> fill_json(DataType.named("float32"), float("nan")), fill_json(DataType.named("int8"), 7.0)
-    ('NaN', 7)
-    """
-    if isinstance(value, (np.generic, np.ndarray)):
-        if value.ndim:
+
+def _read(config: NamedConfig, v2_too: bool, depth: int) -> DataType:
+    """A data type from its name and configuration, both checked."""
+    name, given = config.name, config.configuration
+    if depth > _DEEPEST:
+        raise MetadataError(f"the data type has structures more than {_DEEPEST} deep", field="data_type")
+    if name in _TIMES:
+        return _read_time(name, given)
+    if name in _SIZED:
+        kind, width = _SIZED[name]
+        length = _only(name, given, "length_bytes")
+        if type(length) is not int or not width <= length <= _MOST or length % width:
             raise MetadataError(
-                f"the fill value has to be one value, not an array of shape {value.shape}", field="fill_value"
+                f"length_bytes of {name!r} is {length!r}; it has to be a multiple of {width} from {width} on",
+                field="data_type",
             )
-        if value.dtype == data_type.dtype:
-            return _spell(np.asarray(value, data_type.dtype)[()])
-        value = value.item()
-    if isinstance(value, complex):
-        value = [value.real, value.imag] if data_type.dtype.kind == "c" else value
-    return _spell(fill_scalar(data_type, value))
+        return DataType(name, np.dtype(f"{kind}{length // width}"), given)
+    if name in _STRUCTS:
+        return _read_struct(name, _only(name, given, "fields"), given, depth)
+    if name == V2_ONLY and v2_too:
+        return DataType(name, without_padding(np_dtype_of_v2(given["dtype"])), given)
+    if given:
+        raise MetadataError(
+            f"data type {name!r} has an unknown configuration {', '.join(map(repr, given))}", field="data_type"
+        )
+    return DataType(name, _plain_dtype(name))
 
 
-def _spell(scalar: Any) -> Any:
-    """The JSON of a NumPy scalar of the type itself; NaNs with a payload of their own in hexadecimal."""
-    kind = scalar.dtype.kind
-    if kind == "c":
-        return [_spell(part) for part in np.array([scalar]).view(f"f{scalar.dtype.itemsize // 2}")]
-    if kind != "f" or np.isfinite(scalar):
-        return scalar.item()
-    if np.isinf(scalar):
-        return "Infinity" if scalar > 0 else "-Infinity"
-    bits = np.array(scalar).view(f"u{scalar.dtype.itemsize}")[()]
-    usual = np.array(np.nan, scalar.dtype).view(bits.dtype)[()]
-    return "NaN" if bits == usual else f"0x{int(bits):0{2 * scalar.dtype.itemsize}x}"
+def _plain_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of a name that needs no configuration."""
+    if name in _CORE:
+        return np.dtype(name)
+    if name in _SAME:
+        return np.dtype(_SAME[name])
+    if name in _VARIABLE:
+        return np.dtype(object)
+    if name in _ML_DTYPES:
+        return _ml_dtype(name)
+    if name.startswith("complex_") and name.removeprefix("complex_") in _PAIRS:
+        part = _plain_dtype(name.removeprefix("complex_"))
+        return np.dtype([("real", part), ("imag", part)])
+    match = re.fullmatch(r"r([1-9]\d{0,9})", name)
+    if match and int(match[1]) % 8 == 0 and int(match[1]) <= 8 * _MOST:
+        return np.dtype(f"V{int(match[1]) // 8}")
+    known = ", ".join((*_CORE, "r<bits>", *_VARIABLE, *_SIZED, *_TIMES, *_STRUCTS, *_ML_DTYPES))
+    raise UnsupportedError(f"data type {name!r} is not supported; known are {known}", field="data_type")
+
+
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    """A dtype of the package ml_dtypes, which is needed only where such data are."""
+    try:
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    except (ImportError, AttributeError):
+        raise UnsupportedError(
+            f"data type {name!r} needs the package ml_dtypes, in a version that has it: pip install -U ml_dtypes",
+            field="data_type",
+        ) from None
+    return found
+
+
+def _only(name: str, given: Mapping[str, Any], member: str) -> Any:
+    """The one member that a configuration has to have."""
+    if set(given) != {member}:
+        raise MetadataError(
+            f"data type {name!r} is configured by {member!r} and nothing else; here are {', '.join(given) or 'none'}",
+            field="data_type",
+        )
+    return given[member]
+
+
+def _read_time(name: str, given: Mapping[str, Any]) -> DataType:
+    """A date or a span of time, in multiples of a unit."""
+    unit, factor = given.get("unit"), given.get("scale_factor")
+    unit = "us" if unit == "μs" else unit
+    if set(given) != {"unit", "scale_factor"} or unit not in _UNITS or type(factor) is not int:
+        raise MetadataError(
+            f"data type {name!r} is configured by unit ({', '.join(_UNITS)}) and scale_factor", field="data_type"
+        )
+    if not 1 <= factor <= _MOST or (unit == "generic" and factor != 1):
+        raise MetadataError(f"scale_factor of {name!r} is {factor}; it can be 1 to 2^31 - 1", field="data_type")
+    dtype = np.dtype(_TIMES[name] + ("" if unit == "generic" else f"[{factor}{unit}]"))
+    return DataType(name, dtype, given)
+
+
+def _read_struct(name: str, fields: Any, given: Mapping[str, Any], depth: int) -> DataType:
+    """A structure: named parts, one behind the other. Both spellings of a field are met under both names."""
+    if not isinstance(fields, list) or not fields:
+        raise MetadataError(f"fields of {name!r} has to be a list with at least one field", field="data_type")
+    parts = []
+    for item in fields:
+        if isinstance(item, dict) and set(item) == {"name", "data_type"}:
+            item = [item["name"], item["data_type"]]
+        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str) or not item[0]:
+            raise MetadataError(f"{item!r} is no field: it has to have a name and a data_type", field="data_type")
+        part = _read(NamedConfig.read(item[1], "data_type"), False, depth + 1)
+        if part.variable:
+            raise MetadataError(f"field {item[0]!r} has no fixed size, which a structure needs", field="data_type")
+        parts.append((item[0], part.dtype))
+    return DataType(name, _struct_dtype(parts), given)
+
+
+def _struct_dtype(parts: list[Any]) -> np.dtype[Any]:
+    """The NumPy dtype of fields."""
+    try:
+        dtype = np.dtype(parts)
+    except (ValueError, TypeError) as error:
+        raise MetadataError(f"the fields cannot be put together: {error}", field="data_type") from None
+    if dtype.itemsize > _MOST:
+        raise MetadataError(f"an element has {dtype.itemsize} bytes; 2^31 - 1 is the most", field="data_type")
+    return dtype
+
+
+_V2_DTYPE = re.compile(r"([<>|])([biufcmMSUVO])(\d*)(?:\[(\d*)([A-Za-zμ]+)\])?")
+_V2_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16), "m": (8,), "M": (8,)}
+
+
+def np_dtype_of_v2(spec: Any, depth: int = 0) -> np.dtype[Any]:
+    """A v2 dtype, with the byte order it states: a string, or a list of fields (Zarr v2, data type encoding).
+
+    >>> np_dtype_of_v2(">i4"), np_dtype_of_v2([["a", "<i2"], ["b", "|S3", [2]]]).itemsize
+    (dtype('>i4'), 8)
+    """
+    if isinstance(spec, list):
+        return _v2_struct(spec, depth)
+    if isinstance(spec, str) and spec in _ML_DTYPES:
+        return _ml_dtype(spec)  # as tensorstore writes them
+    match = _V2_DTYPE.fullmatch(spec) if isinstance(spec, str) else None
+    if match is None:
+        raise UnsupportedError(f"dtype {spec!r} is not supported", field="dtype")
+    order, kind, size, factor, unit = match.groups()
+    if kind in _V2_SIZES:
+        known = size in map(str, _V2_SIZES[kind])
+    else:
+        known = (not size if kind == "O" else size.isdecimal() and 0 < int(size) <= _MOST) and unit is None
+    if not known or (unit is not None and kind not in "mM"):
+        raise UnsupportedError(f"dtype {spec!r} is not supported", field="dtype")
+    dtype = _v2_time(spec, kind, factor, unit) if kind in "mM" else np.dtype(kind + size)
+    if not byte_ordered(dtype):
+        return dtype  # whatever its byte order: NCZarr writes >S1
+    if order == "|":
+        raise MetadataError(f"dtype {spec!r} has several bytes an element and no byte order", field="dtype")
+    return dtype.newbyteorder("<" if order == "<" else ">")
+
+
+def _v2_time(spec: str, kind: str, factor: str | None, unit: str | None) -> np.dtype[Any]:
+    """A date or span of v2; without a unit it has the generic one."""
+    name = "numpy.datetime64" if kind == "M" else "numpy.timedelta64"
+    try:
+        return _read_time(name, {"unit": unit or "generic", "scale_factor": int(factor or 1)}).dtype
+    except MetadataError:
+        raise UnsupportedError(
+            f"dtype {spec!r} is not supported; units are {', '.join(_UNITS[:-1])}", field="dtype"
+        ) from None
+
+
+def _v2_struct(spec: list[Any], depth: int) -> np.dtype[Any]:
+    """A structured v2 dtype, each field in its own byte order."""
+    if not spec or depth > _DEEPEST:
+        raise MetadataError(f"dtype has no fields, or structures more than {_DEEPEST} deep", field="dtype")
+    parts: list[Any] = []
+    for item in spec:
+        if not isinstance(item, list) or len(item) not in (2, 3) or not isinstance(item[0], str) or not item[0]:
+            raise MetadataError(
+                f"{item!r} is no field: it has to be a name and a dtype, or these and a shape", field="dtype"
+            )
+        dtype = np_dtype_of_v2(item[1], depth + 1)
+        if dtype.hasobject:
+            raise UnsupportedError(f"field {item[0]!r} holds objects, which a structure cannot store", field="dtype")
+        if len(item) == 2:
+            parts.append((item[0], dtype))
+            continue
+        shape = [item[2]] if type(item[2]) is int else item[2]
+        if not isinstance(shape, list) or not all(type(n) is int and 1 <= n <= _MOST for n in shape) or len(shape) > 32:
+            raise MetadataError(f"field {item[0]!r} has the shape {item[2]!r}", field="dtype")
+        parts.append((item[0], dtype, tuple(shape)))
+    return _struct_dtype(parts)

@@ -38,9 +38,9 @@ class NamedConfig:
         return cls(value["name"], configuration, must_understand)
 
     def write(self) -> dict[str, Any]:
-        """To JSON, as an object: no peer reads bare names everywhere."""
+        """To JSON, as an object: no peer reads bare names everywhere, nor numcodecs' names without a configuration."""
         document: dict[str, Any] = {"name": self.name}
-        if self.configuration:
+        if self.configuration or self.name.startswith("numcodecs."):
             document["configuration"] = dict(self.configuration)
         if not self.must_understand:
             document["must_understand"] = False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
@@ -15,7 +18,16 @@ from daskzarr.metadata.array import (
     read_dimension_names,
     read_lengths,
 )
-from daskzarr.metadata.data_type import read_v2_dtype, write_v2_dtype
+from daskzarr.metadata.data_type import (
+    V2_ONLY,
+    DataType,
+    byte_ordered,
+    is_ml_dtype,
+    np_dtype_of_v2,
+    v2_dtype,
+    without_padding,
+)
+from daskzarr.metadata.fill_value import read_v2_fill, write_v2_fill
 from daskzarr.metadata.named_config import NamedConfig
 
 ARRAY_DOCUMENT = ".zarray"
@@ -26,6 +38,13 @@ CODEC_PREFIX = "numcodecs."
 
 _MEMBERS = {"zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"}
 _ARRAY_FILTERS = {"delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits", "categorize"}
+_OBJECT_CODECS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "pickle"}
+_ARRAY_COMPRESSORS = {"pcodec", "zfpy"}
+_BYTE_CODECS = {
+    *("adler32", "base64", "blosc", "bz2", "crc32", "crc32c", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "lzma"),
+    *("shuffle", "zlib", "zstd"),
+}
+_NCZARR = ("_nczarr_array", "_NCZARR_ARRAY")
 
 
 def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> ArrayMetadata:
@@ -42,29 +61,32 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     chunk_shape = read_lengths(document["chunks"], "chunks", least=0)
     if any(chunk == 0 < length for chunk, length in zip(chunk_shape, shape, strict=False)):
         raise MetadataError(f"chunks is {document['chunks']!r}, with a 0 where the axis has cells", field="chunks")
-    data_type, endian = read_v2_dtype(document["dtype"])
+    nczarr = _nczarr(document, attributes)
+    if nczarr_scalar(nczarr) and shape == chunk_shape == (1,):
+        shape = chunk_shape = ()  # netCDF-C stores a scalar as an array of one cell, and says so
     separator = document.get("dimension_separator", ".")
     if separator not in (".", "/"):
         raise MetadataError(f"{separator!r} is no dimension_separator; '.' and '/' are", field="dimension_separator")
-    attributes = dict(attributes)
-    names = _pop_dimension_names(attributes, len(shape))
     if document["order"] not in ("C", "F"):
         raise MetadataError(f"{document['order']!r} is no order; 'C' and 'F' are", field="order")
-    before, after = _read_filters(document["filters"])
+    stored = np_dtype_of_v2(document["dtype"])
+    if nczarr is not None and "_NCZARR_ARRAY" in document and stored.kind == "U" and stored.itemsize == 4:
+        stored = np.dtype("S1")  # netCDF-C 4.9.0 called a byte of text so
+    before, serializer, after = _read_codecs(document)
+    data_type = _data_type(stored, [codec.name for codec in (*before, serializer) if codec])
+    if serializer is None:
+        serializer = bytes_codec(stored, before)
     if document["order"] == "F":
         before.insert(0, NamedConfig("transpose", {"order": list(range(len(shape)))[::-1]}))
-    if document["compressor"] is not None:
-        after.append(_read_codec(document["compressor"], "compressor"))
-    serializer = NamedConfig("bytes", {"endian": endian} if endian else {})
-    fill_value = document["fill_value"]
+    attributes = dict(attributes)
+    names = _take_dimension_names(attributes, nczarr, len(shape))
     return ArrayMetadata(
         shape=shape,
         data_type=data_type,
         chunk_grid=RegularGrid(shape, tuple(max(n, 1) for n in chunk_shape)),  # a 0 is met, and means 1
         chunk_key_encoding=ChunkKeyEncoding("v2", separator),
         codecs=(*before, serializer, *after),
-        # netCDF-C 4.8.0 wrote the fill value as a list of one.
-        fill_value=fill_value[0] if isinstance(fill_value, list) and len(fill_value) == 1 else fill_value,
+        fill_value=read_v2_fill(data_type, stored, document["fill_value"]),
         attributes=attributes,
         dimension_names=names,
         extra_fields={k: v for k, v in document.items() if k not in _MEMBERS | {"dimension_separator"}},
@@ -75,22 +97,29 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
 def write_array(metadata: ArrayMetadata) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``.zarray`` and ``.zattrs`` of a model; a model that v2 cannot express is refused."""
     if metadata.chunk_key_encoding.name != "v2":
-        raise MetadataError("Zarr v2 has no 'default' chunk key encoding", field="chunk_key_encoding")
-    order, filters, endian, compressor = _split_codecs(metadata.codecs, len(metadata.shape))
+        raise MetadataError(
+            f"Zarr v2 has no {metadata.chunk_key_encoding.name!r} chunk key encoding", field="chunk_key_encoding"
+        )
+    if not isinstance(metadata.chunk_grid, RegularGrid):
+        raise UnsupportedError("Zarr v2 has chunks of one shape only", field="chunk_grid")
+    order, codecs = _take_order(metadata.codecs, len(metadata.shape))
+    stored, sequence = _take_stored_dtype(metadata, codecs)
+    filters, compressor = _split_codecs(sequence)
+    attributes = dict(metadata.attributes)
+    if metadata.dimension_names is not None and DIMENSIONS not in attributes:
+        attributes[DIMENSIONS] = list(metadata.dimension_names)
+    scalar = not metadata.shape and nczarr_scalar(_nczarr(metadata.extra_fields, attributes))
     document = {
         "zarr_format": 2,
-        "shape": list(metadata.shape),
-        "chunks": list(metadata.chunk_grid.chunk_shape),
-        "dtype": write_v2_dtype(metadata.data_type, endian),
+        "shape": [1] if scalar else list(metadata.shape),
+        "chunks": [1] if scalar else list(metadata.chunk_grid.chunk_shape),
+        "dtype": v2_dtype(stored),
         "compressor": compressor,
-        "fill_value": metadata.fill_value,
+        "fill_value": write_v2_fill(metadata.data_type, stored, metadata.fill_value),
         "order": order,
         "filters": filters or None,
         "dimension_separator": metadata.chunk_key_encoding.separator,
     }
-    attributes = dict(metadata.attributes)
-    if metadata.dimension_names is not None:
-        attributes[DIMENSIONS] = list(metadata.dimension_names)
     return document | dict(metadata.extra_fields), attributes
 
 
@@ -108,6 +137,8 @@ def write_group(metadata: GroupMetadata) -> tuple[dict[str, Any], dict[str, Any]
 
 def codec_config(codec: NamedConfig) -> dict[str, Any]:
     """A codec of the model as v2 writes it: an object with an id."""
+    if codec.name in _OBJECT_CODECS:
+        return {"id": codec.name}  # one codec, of one name in both formats
     if not codec.name.startswith(CODEC_PREFIX):
         raise MetadataError(f"Zarr v2 cannot express the codec {codec.name!r}", codec=codec.name)
     return {"id": codec.name.removeprefix(CODEC_PREFIX), **codec.configuration}
@@ -119,33 +150,117 @@ def _check_format(document: Mapping[str, Any]) -> None:
         raise MetadataError(f"zarr_format is {document.get('zarr_format')!r} where 2 has to be", field="zarr_format")
 
 
-def _pop_dimension_names(attributes: dict[str, Any], ndim: int) -> tuple[str | None, ...] | None:
-    """Take the dimension names out of the attributes, if they can be names of this array's dimensions."""
-    value = attributes.get(DIMENSIONS)
-    if value is None:
-        return None
-    try:
-        names = read_dimension_names(value, DIMENSIONS)
-    except MetadataError:
-        return None  # a user's own attribute: it stays one
-    if len(names) != ndim:
-        return None
-    del attributes[DIMENSIONS]
+def _nczarr(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What netCDF-C notes of an array, in whichever of its generations (NCZarr)."""
+    for place in (attributes, document):
+        for name in _NCZARR:
+            if isinstance(place.get(name), dict):
+                found: Mapping[str, Any] = place[name]
+                return found
+    return None
+
+
+def nczarr_scalar(nczarr: Mapping[str, Any] | None) -> bool:
+    """Whether netCDF-C means a scalar."""
+    return nczarr is not None and (nczarr.get("scalar") in (1, True) or nczarr.get("storage") == "scalar")
+
+
+def _take_dimension_names(
+    attributes: dict[str, Any], nczarr: Mapping[str, Any] | None, ndim: int
+) -> tuple[str | None, ...] | None:
+    """The dimension names; ``_ARRAY_DIMENSIONS`` is taken out of the attributes where it says just that."""
+    listed = _as_names(attributes.get(DIMENSIONS), ndim)
+    references = None if nczarr is None else nczarr.get("dimension_references", nczarr.get("dimrefs"))
+    names = _as_names(references, ndim)
+    if names is None:
+        names = listed
+    else:
+        names = tuple(name and name.rsplit("/", 1)[-1] for name in names)
+    if listed is not None and listed == names:
+        del attributes[DIMENSIONS]
     return names
 
 
-def _read_filters(value: Any) -> tuple[list[NamedConfig], list[NamedConfig]]:
-    """The filters, apart: those that work on arrays and those that work on bytes."""
-    if value is None:
-        return [], []
-    if not isinstance(value, list):
-        raise MetadataError(f"filters is a {type(value).__name__}, not a list", field="filters")
-    codecs = [_read_codec(item, f"filters[{i}]") for i, item in enumerate(value)]
-    on_arrays = [codec.name.removeprefix(CODEC_PREFIX) in _ARRAY_FILTERS for codec in codecs]
-    if on_arrays != sorted(on_arrays, reverse=True):
-        raise UnsupportedError("a filter on arrays after one on bytes is not supported", field="filters")
-    count = sum(on_arrays)
-    return codecs[:count], codecs[count:]
+def _as_names(value: Any, ndim: int) -> tuple[str | None, ...] | None:
+    """Names, if they can be those of this array's dimensions: a user's own attribute may look otherwise."""
+    try:
+        names = None if value is None else read_dimension_names(value, DIMENSIONS)
+    except MetadataError:
+        return None
+    return names if names is not None and len(names) == ndim else None
+
+
+def _read_codecs(document: Mapping[str, Any]) -> tuple[list[NamedConfig], NamedConfig | None, list[NamedConfig]]:
+    """Filters and compressor as codecs on arrays, a codec from array to bytes (None: the memory), codecs on bytes."""
+    filters = [] if document["filters"] is None else document["filters"]
+    if not isinstance(filters, list):
+        raise MetadataError(f"filters is a {type(filters).__name__}, not a list", field="filters")
+    found = [_read_codec(item, f"filters[{i}]") for i, item in enumerate(filters)]
+    if document["compressor"] is not None:
+        found.append(_read_codec(document["compressor"], "compressor"))
+    return arrange(found)
+
+
+def arrange(found: list[NamedConfig]) -> tuple[list[NamedConfig], NamedConfig | None, list[NamedConfig]]:
+    """Codecs in v2's order as those on arrays, the one from array to bytes (None: the memory), and those on bytes."""
+    before: list[NamedConfig] = []
+    while found and found[0].name.removeprefix(CODEC_PREFIX) in _ARRAY_FILTERS:
+        before.append(found.pop(0))
+    if found and found[0].name.removeprefix(CODEC_PREFIX) not in _BYTE_CODECS | _ARRAY_FILTERS:
+        return before, found[0], found[1:]  # an object codec, or one of a kind that we cannot know
+    return before, None, found
+
+
+def _data_type(stored: np.dtype[Any], codecs: list[str]) -> DataType:
+    """The data type of a v2 dtype; that of objects depends on the codec that stores them."""
+    return DataType.of(stored) if not stored.hasobject else object_type(codecs)
+
+
+def object_type(codecs: list[str]) -> DataType:
+    """The data type of objects, by the codecs that store them."""
+    ids = [name.removeprefix(CODEC_PREFIX) for name in codecs]
+    if "vlen-utf8" in ids or "categorize" in ids:
+        return DataType.named("string")
+    if "vlen-bytes" in ids:
+        return DataType.named("bytes")
+    if not set(ids) - _ARRAY_FILTERS:
+        raise UnsupportedError(
+            f"dtype '|O' needs a filter that stores objects: {', '.join(sorted(_OBJECT_CODECS))} or categorize",
+            field="filters",
+        )
+    return DataType(V2_ONLY, np.dtype(object), {"dtype": "|O"})
+
+
+def filtered(stored: np.dtype[Any], filters: list[NamedConfig]) -> np.dtype[Any]:
+    """The dtype that the filters hand on, with its byte order."""
+    for codec in filters:
+        member = "encode_dtype" if codec.name.endswith(".astype") else "astype"
+        spec = codec.configuration.get(member, codec.configuration.get("dtype"))
+        if codec.name.endswith(".packbits"):
+            stored = np.dtype("u1")
+        elif spec is not None and not codec.name.endswith(".bitround"):
+            with contextlib.suppress(TypeError, ValueError, SyntaxError):  # the codec refuses it, and says why
+                found = np.dtype(spec)
+                stored = stored if found.hasobject else found
+    return stored
+
+
+def bytes_codec(stored: np.dtype[Any], filters: list[NamedConfig]) -> NamedConfig:
+    """The codec that stores elements as they are, in the byte order, or orders, of the dtype that the filters give."""
+    found = filtered(stored, filters)
+    codec = _plain_codec(found)
+    if codec is not None and (stored.hasobject or _in_order(without_padding(stored), codec, filters) == stored):
+        return codec
+    return NamedConfig("v2.bytes", {"dtype": v2_dtype(stored)} | ({"filtered": v2_dtype(found)} if filters else {}))
+
+
+def _plain_codec(stored: np.dtype[Any]) -> NamedConfig | None:
+    """The ``bytes`` codec for a dtype, unless it holds both byte orders."""
+    if not byte_ordered(stored):
+        return NamedConfig("bytes")
+    if is_ml_dtype(stored) or stored == stored.newbyteorder("<"):
+        return NamedConfig("bytes", {"endian": "little"})
+    return NamedConfig("bytes", {"endian": "big"}) if stored == stored.newbyteorder(">") else None
 
 
 def _read_codec(value: Any, place: str) -> NamedConfig:
@@ -155,21 +270,55 @@ def _read_codec(value: Any, place: str) -> NamedConfig:
     return NamedConfig(CODEC_PREFIX + value["id"], {k: v for k, v in value.items() if k != "id"})
 
 
-def _split_codecs(
-    codecs: tuple[NamedConfig, ...], ndim: int
-) -> tuple[str, list[dict[str, Any]], Any, dict[str, Any] | None]:
-    """Order, filters, byte order and compressor of a pipeline."""
+def _take_order(codecs: tuple[NamedConfig, ...], ndim: int) -> tuple[str, tuple[NamedConfig, ...]]:
+    """The order of the cells, and the codecs that remain."""
+    if not codecs or codecs[0].name != "transpose":
+        return "C", codecs
+    order = codecs[0].configuration.get("order")
+    if order == "C":
+        return "C", codecs[1:]
+    if order != "F" and list(order or ()) != list(range(ndim))[::-1]:
+        raise MetadataError("Zarr v2 can only reverse all axes (order F)", codec="transpose")
+    return "F", codecs[1:]
+
+
+def _take_stored_dtype(
+    metadata: ArrayMetadata, codecs: tuple[NamedConfig, ...]
+) -> tuple[np.dtype[Any], list[NamedConfig]]:
+    """The dtype with its byte order, and the codecs that v2 spells out."""
+    dtype = metadata.data_type.dtype
     names = [codec.name for codec in codecs]
-    if names.count("bytes") != 1:
-        raise MetadataError(f"Zarr v2 cannot express the codecs {names}: it needs exactly one 'bytes'", field="codecs")
-    position = names.index("bytes")
-    before, after = list(codecs[:position]), list(codecs[position + 1 :])
-    order = "C"
-    if before and before[0].name == "transpose":
-        if list(before[0].configuration.get("order", ())) != list(range(ndim))[::-1]:
-            raise MetadataError("Zarr v2 can only reverse all axes (order F)", codec="transpose")
-        order = "F"
-        del before[0]
-    compressor = codec_config(after.pop()) if after else None
-    filters = [codec_config(codec) for codec in before + after]
-    return order, filters, codecs[position].configuration.get("endian"), compressor
+    plain = [i for i, name in enumerate(names) if name in ("bytes", "endian", "v2.bytes")]
+    if len(plain) > 1 or (not plain and arrange(list(codecs))[1] is None):
+        raise MetadataError(
+            f"Zarr v2 cannot express the codecs {names}: it needs exactly one from array to bytes", field="codecs"
+        )
+    if not plain:
+        return dtype if dtype.hasobject or not byte_ordered(dtype) else dtype.newbyteorder("<"), list(codecs)
+    serializer = codecs[plain[0]]
+    rest = [codec for i, codec in enumerate(codecs) if i != plain[0]]
+    if serializer.name == "v2.bytes":
+        return np_dtype_of_v2(serializer.configuration["dtype"]), rest
+    return _in_order(dtype, serializer, codecs[: plain[0]]), rest
+
+
+def _in_order(dtype: np.dtype[Any], serializer: NamedConfig, filters: Sequence[NamedConfig]) -> np.dtype[Any]:
+    """The dtype in the byte order of what the first filter takes, or without filters in that of the bytes."""
+    endian = serializer.configuration.get("endian")
+    for codec in filters[:1]:
+        spec = codec.configuration.get("dtype", codec.configuration.get("decode_dtype"))
+        if isinstance(spec, str) and spec[:1] in "<>":
+            endian = "big" if spec[0] == ">" else "little"
+    if dtype.hasobject or is_ml_dtype(dtype):
+        if endian == "big":
+            raise UnsupportedError(f"Zarr v2 stores {dtype.name} in little-endian order only", field="dtype")
+        return dtype
+    return dtype.newbyteorder(">" if endian == "big" else "<")
+
+
+def _split_codecs(codecs: list[NamedConfig]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Filters, and the compressor: the last codec, unless v2 knows it as a filter only."""
+    found = [codec_config(codec) for codec in codecs]
+    if found and found[-1]["id"] not in _ARRAY_FILTERS | _OBJECT_CODECS:
+        return found[:-1], found[-1]
+    return found, None

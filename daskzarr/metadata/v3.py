@@ -10,13 +10,16 @@ from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.metadata.array import (
     ArrayMetadata,
+    ChunkGrid,
     GroupMetadata,
     read_attributes,
     read_dimension_names,
     read_lengths,
 )
-from daskzarr.metadata.data_type import DataType
+from daskzarr.metadata.data_type import V2_ONLY, DataType
+from daskzarr.metadata.fill_value import read_structured_fill, write_structured_fill
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.rectilinear_grid import RectilinearGrid, Runs
 
 DOCUMENT = "zarr.json"
 
@@ -24,6 +27,7 @@ _ARRAY = {"shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value"
 _ARRAY_OPTIONAL = {"attributes", "dimension_names", "storage_transformers"}
 _GROUP_OPTIONAL = {"attributes", "consolidated_metadata"}
 _HEAD = {"zarr_format", "node_type"}
+_INTERNAL = ("v2.", "n5.")
 _SEPARATORS = {"default": "/", "v2": "."}
 
 
@@ -42,27 +46,26 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     missing = sorted(_ARRAY - set(document))
     if missing:
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
-    if document.get("storage_transformers", []) != []:
-        raise UnsupportedError(
-            "the array has storage transformers, of which none is defined", field="storage_transformers"
-        )
+    _check_transformers(document.get("storage_transformers", []))
     shape = read_lengths(document["shape"], "shape", least=0)
-    data_type = _read_known(document["data_type"], "data_type")
+    data_type = DataType.read(_read_known(document["data_type"], "data_type"))
     names = document.get("dimension_names")
     codecs = document["codecs"]
     if not isinstance(codecs, list) or not codecs:
         raise MetadataError("codecs has to be a list with at least one codec", field="codecs")
     if document["fill_value"] is None:
         raise MetadataError("fill_value is null, which Zarr v3 does not allow", field="fill_value")
-    if data_type.configuration:
-        raise UnsupportedError(f"data type {data_type.name!r} with a configuration is not supported", field="data_type")
+    pipeline = tuple(_read_codec(codec, f"codecs[{i}]", data_type) for i, codec in enumerate(codecs))
+    fill_value = document["fill_value"]
+    if data_type.name == "structured":
+        fill_value = read_structured_fill(data_type, fill_value, _endian(pipeline))
     return ArrayMetadata(
         shape=shape,
-        data_type=DataType.named(data_type.name),
+        data_type=data_type,
         chunk_grid=_read_grid(document["chunk_grid"], shape),
         chunk_key_encoding=_read_key_encoding(document["chunk_key_encoding"]),
-        codecs=tuple(NamedConfig.read(codec, f"codecs[{i}]") for i, codec in enumerate(codecs)),
-        fill_value=document["fill_value"],
+        codecs=pipeline,
+        fill_value=fill_value,
         attributes=read_attributes(document.get("attributes", {})),
         dimension_names=None if names is None else read_dimension_names(names, "dimension_names"),
         extra_fields=_read_extra(document, _ARRAY | _ARRAY_OPTIONAL),
@@ -72,17 +75,21 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
 
 def write_array(metadata: ArrayMetadata) -> dict[str, Any]:
     """The array document of a model: every member spelled out, defaults too."""
+    _refuse_others_parts(metadata)
+    fill_value = metadata.fill_value
+    if metadata.data_type.name == "structured":
+        fill_value = write_structured_fill(metadata.data_type, fill_value, _endian(metadata.codecs))
     document: dict[str, Any] = {
         "zarr_format": 3,
         "node_type": "array",
         "shape": list(metadata.shape),
-        "data_type": metadata.data_type.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(metadata.chunk_grid.chunk_shape)}},
+        "data_type": metadata.data_type.write(),
+        "chunk_grid": _write_grid(metadata.chunk_grid),
         "chunk_key_encoding": {
             "name": metadata.chunk_key_encoding.name,
             "configuration": {"separator": metadata.chunk_key_encoding.separator},
         },
-        "fill_value": metadata.fill_value,
+        "fill_value": fill_value,
         "codecs": [codec.write() for codec in metadata.codecs],
         "attributes": dict(metadata.attributes),
     }
@@ -113,14 +120,110 @@ def _read_known(value: Any, place: str) -> NamedConfig:
     return config
 
 
-def _read_grid(value: Any, shape: tuple[int, ...]) -> RegularGrid:
-    """The chunk grid; only regular ones so far."""
+def _read_codec(value: Any, place: str, data_type: DataType) -> NamedConfig:
+    """A codec, by a name that a document may use."""
+    codec = NamedConfig.read(value, place)
+    if codec.name.startswith(_INTERNAL):
+        raise UnsupportedError(f"codec {codec.name!r} is not supported", field=place, codec=codec.name)
+    if codec.name in ("bytes", "endian") and data_type.name == "structured" and "endian" not in codec.configuration:
+        return NamedConfig(codec.name, {**codec.configuration, "endian": "little"}, codec.must_understand)
+    return codec
+
+
+def _endian(codecs: tuple[NamedConfig, ...]) -> str | None:
+    """The byte order that the ``bytes`` codec states."""
+    return next((c.configuration.get("endian") for c in codecs if c.name in ("bytes", "endian")), None)
+
+
+def _check_transformers(value: Any) -> None:
+    """None is defined: one that has to be understood cannot be."""
+    if not isinstance(value, list) or not all(
+        isinstance(item, dict) and item.get("must_understand") is False for item in value
+    ):
+        raise UnsupportedError(
+            "the array has storage transformers, of which none is defined", field="storage_transformers"
+        )
+
+
+def _refuse_others_parts(metadata: ArrayMetadata) -> None:
+    """What only v2 or N5 can say."""
+    if metadata.data_type.name == V2_ONLY:
+        raise UnsupportedError(
+            f"Zarr v3 has no data type for {metadata.data_type.dtype}: its structures hold no arrays, its objects are "
+            'text ("string") or bytes ("bytes"); store such fields apart, or use zarr_format=2',
+            field="data_type",
+        )
+    for codec in metadata.codecs:
+        if codec.name.startswith(_INTERNAL):
+            raise UnsupportedError(
+                "Zarr v3 has one byte order for all fields, and no N5 blocks; write the cells anew", codec=codec.name
+            )
+    if metadata.chunk_key_encoding.name not in _SEPARATORS:
+        raise UnsupportedError("Zarr v3 has no chunk keys of N5; write the cells anew", field="chunk_key_encoding")
+
+
+def _read_grid(value: Any, shape: tuple[int, ...]) -> ChunkGrid:
+    """The chunk grid."""
     grid = _read_known(value, "chunk_grid")
+    if grid.name == "rectilinear":
+        return _read_rectilinear(grid.configuration, shape)
     if grid.name != "regular":
-        raise UnsupportedError(f"chunk grid {grid.name!r} is not supported; 'regular' is", field="chunk_grid")
+        raise UnsupportedError(
+            f"chunk grid {grid.name!r} is not supported; 'regular' and 'rectilinear' are", field="chunk_grid"
+        )
     if set(grid.configuration) != {"chunk_shape"}:
         raise MetadataError("a regular grid is configured by chunk_shape and nothing else", field="chunk_grid")
     return RegularGrid(shape, read_lengths(grid.configuration["chunk_shape"], "chunk_grid", least=1))
+
+
+def _read_rectilinear(configuration: Mapping[str, Any], shape: tuple[int, ...]) -> RectilinearGrid:
+    """A grid with chunk lengths for each axis (Zarr extensions, rectilinear)."""
+    if set(configuration) != {"kind", "chunk_shapes"} or configuration["kind"] != "inline":
+        raise MetadataError("a rectilinear grid is configured by kind 'inline' and chunk_shapes", field="chunk_grid")
+    given = configuration["chunk_shapes"]
+    if not isinstance(given, list) or len(given) != len(shape):
+        raise MetadataError(f"chunk_shapes has to be a list of {len(shape)} entries", field="chunk_grid")
+    grid = RectilinearGrid(shape, tuple(_read_axis(item) for item in given))
+    for axis, edges in enumerate(grid.axes):
+        if edges.total < edges.size:
+            raise MetadataError(
+                f"the chunks of axis {axis} cover {edges.total} of its {edges.size} cells",
+                field="chunk_grid",
+                axis=axis,
+            )
+    return grid
+
+
+def _read_axis(given: Any) -> int | Runs:
+    """The chunks of one axis: equal steps, or lengths and [length, number] pairs."""
+    if not isinstance(given, list):
+        return read_lengths([given], "chunk_grid", least=1)[0]
+    runs = []
+    for item in given:
+        pair = item if isinstance(item, list) else [item, 1]
+        if len(pair) != 2:
+            raise MetadataError(f"{item!r} is neither a length nor [length, number]", field="chunk_grid")
+        runs.append(read_lengths(pair, "chunk_grid", least=1))
+    merged: list[tuple[int, int]] = []
+    for length, count in runs:
+        if merged and merged[-1][0] == length:
+            merged[-1] = (length, merged[-1][1] + count)
+        else:
+            merged.append((length, count))
+    return tuple(merged)
+
+
+def _write_grid(grid: ChunkGrid) -> dict[str, Any]:
+    """The document's spelling of a grid."""
+    if isinstance(grid, RegularGrid):
+        return {"name": "regular", "configuration": {"chunk_shape": list(grid.chunk_shape)}}
+    axes = [given if isinstance(given, int) else [_write_run(run) for run in given] for given in grid.chunk_shapes]
+    return {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": axes}}
+
+
+def _write_run(run: tuple[int, int]) -> Any:
+    """A single length as such, several equal ones as a pair."""
+    return run[0] if run[1] == 1 else list(run)
 
 
 def _read_key_encoding(value: Any) -> ChunkKeyEncoding:

@@ -96,6 +96,33 @@ class LocalStore:
                 os.close(descriptor)
             yield value
 
+    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+        """Parts of one file, all of the same one even if it is replaced meanwhile."""
+        try:
+            descriptor = os.open(f"{self.root}/{key}", _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            return [None] * len(byte_ranges)
+        try:
+            size = os.fstat(descriptor).st_size
+            found: list[Buffer | None] = []
+            for byte_range in byte_ranges:
+                start, stop = byte_range.bounds(size)
+                os.lseek(descriptor, start, os.SEEK_SET)
+                found.append(_read(descriptor, stop - start))
+            return found
+        except IsADirectoryError:
+            return [None] * len(byte_ranges)
+        finally:
+            os.close(descriptor)
+
+    def version(self, key: str) -> tuple[int, int, int] | None:
+        """Inode, time of change and size of the file."""
+        try:
+            found = os.stat(f"{self.root}/{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def read_into(self, key: str, target: memoryview) -> int | None:
         """Read the file straight into ``target``; its size, or None when there is no such file."""
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -74,6 +74,22 @@ class ReadIntoStore(Store, Protocol):
 
         A size other than ``len(target)`` says that the value does not fit the target.
         """
+
+
+@runtime_checkable
+class RangeStore(Store, Protocol):
+    """A store that reads several parts of one value with one call, better than one after the other."""
+
+    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+        """The parts, in their order; None for each when there is no such key."""
+
+
+@runtime_checkable
+class VersionedStore(Store, Protocol):
+    """A store that can tell at once, without a request over a network, whether a value was replaced."""
+
+    def version(self, key: str) -> Hashable | None:
+        """What is another one after the value was replaced; None when there is no such key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -600,7 +600,7 @@ MODULES = [
 @pytest.mark.parametrize("module", MODULES)
 def test_the_example_in_a_codecs_docstring_builds_it(module):
     text = importlib.import_module(f"daskzarr.codecs.{module}").__doc__
-    (example,) = re.findall(r"^Example: `+(\{.*\})`+$", text, re.MULTILINE)
+    (example,) = re.findall(r"^Example: `+(\{.*?\})`+$", text, re.MULTILINE | re.DOTALL)
     config = NamedConfig.read(json.loads(example), "codecs")
     kind = codec_class(config.name).kind
     serializer = [] if kind == "array_to_bytes" else [NamedConfig("bytes", {"endian": "little"})]
