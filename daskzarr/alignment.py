@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from daskzarr.block_grid import BlockGrid, Cuts, RegularCuts, cuts
+from daskzarr.block_grid import BlockGrid, Cuts, RegularCuts, cuts, edge_cuts
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import AlignmentError
 from daskzarr.rectilinear_grid import RectilinearGrid
@@ -78,7 +78,10 @@ def _misaligned(axis: int, block: int, axes: Sequence[Cuts], grid: RegularGrid |
         if not (_is_edge(grid, i, first) and _is_edge(grid, i, last)):
             mends.append(f"widen the region {first}:{last} of axis {i}, which cuts a stored chunk of {chunk} cells")
         elif _bad_block(other, grid, i) is not None:
-            wanted[i] = _multiple(other, chunk) if isinstance(grid, RegularGrid) else grid.axes[i].lengths
+            if isinstance(grid, RegularGrid):
+                wanted[i] = _multiple(other, chunk)
+            else:
+                wanted[i] = edge_cuts(grid.axes[i], first, last, 1).lengths
     if wanted:
         mends.append(f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks=")
     length = grid.chunk_shape[axis] if isinstance(grid, RegularGrid) else "other"

@@ -103,18 +103,16 @@ def grid_cuts(
     """A region cut into blocks of whole stored chunks, of about ``lengths`` cells: never more, save for one chunk."""
     if isinstance(grid, RegularGrid):
         return tuple(RegularCuts(a, b, n) for a, b, n in zip(start, stop, lengths, strict=True))
-    return tuple(_edge_cuts(*axis) for axis in zip(grid.axes, start, stop, lengths, strict=True))
+    return tuple(edge_cuts(*axis) for axis in zip(grid.axes, start, stop, lengths, strict=True))
 
 
-def _edge_cuts(edges: Edges, start: int, stop: int, length: int) -> ListedCuts:
+def edge_cuts(edges: Edges, start: int, stop: int, length: int) -> ListedCuts:
     """The run ``start..stop`` of one axis, cut at edges of chunks."""
     found = [start]
-    if start < stop:
-        for chunk in range(edges.find(start), edges.find(stop - 1) + 1):
-            low, high = edges.bounds(chunk)
-            if min(high, stop) - found[-1] > length and low > found[-1]:
-                found.append(low)
-    return ListedCuts((*found, stop))
+    while (cell := found[-1]) < stop:
+        edge = stop if cell + length >= stop else edges.bounds(edges.find(cell + length))[0]
+        found.append(min(edge if edge > cell else edges.bounds(edges.find(cell))[1], stop))
+    return ListedCuts(tuple(found) if start < stop else (start, stop))
 
 
 @dataclass(frozen=True, slots=True)

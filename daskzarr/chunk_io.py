@@ -20,7 +20,7 @@ from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError, raise_
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
 from daskzarr.shard_io import decode_part_of_shard, forget_index, read_part_of_shard, reads_less
-from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
+from daskzarr.store import Location, RangeStore, ReadIntoStore, Store, WritableStore
 
 Array = npt.NDArray[Any]
 Missing = Literal["fill", "error"]
@@ -287,11 +287,11 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
 def _read_part(handle: ArrayHandle, part: ChunkProjection, cells: Array) -> bool:
     """Read the part of a shard by its index, if that is less than the whole; returns whether it did."""
     pipeline = handle.pipeline_at(part.chunk)
-    if part.whole or not reads_less(pipeline, part.chunk_slices):
+    if part.whole or not reads_less(handle.store, pipeline, part.chunk_slices):
         return False
     key = handle.key(part.chunk)
     try:
-        if not read_part_of_shard(handle.store, key, pipeline, part.chunk_slices, cells):
+        if not read_part_of_shard(cast(RangeStore, handle.store), key, pipeline, part.chunk_slices, cells):
             _check_absent(handle, key)
             handle.fill.into(cells)
     except Exception as error:
@@ -363,6 +363,8 @@ def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> int:
             target.writer.set(goal, data)
         except Exception as error:
             raise_from(target.failure("writing a chunk", error, goal), error)
+        finally:
+            forget_index(target.store, goal)
         total += len(data)
     return total
 
@@ -384,8 +386,6 @@ def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> i
     store = handle.writer
     try:
         pipeline = handle.pipeline_at(index)
-        if pipeline.shard is not None:
-            forget_index(store, key)
         if handle.leaves_out and handle.fill.covers(cells):
             store.delete(key)
             return 0
@@ -397,4 +397,7 @@ def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> i
         store.set(key, data)
     except Exception as error:
         raise_from(handle.failure("writing a chunk", error, key), error)
+    finally:
+        if handle.pipeline.shard is not None:
+            forget_index(store, key)
     return len(data)

@@ -12,7 +12,8 @@ import dask.array as da
 from dask.array.core import PerformanceWarning, normalize_chunks
 from dask.utils import parse_bytes
 
-from daskzarr.block_grid import BlockGrid, cuts, grid_cuts, grow_blocks
+from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grid_cuts, grow_blocks
+from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_io import ArrayHandle, Missing
 from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
@@ -126,8 +127,7 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
     """How the dask array is cut."""
     shape, grid = array.shape, array.metadata.chunk_grid
     if chunks is None:
-        steps = (c * _times(n, c) for n, c in zip(shape, grid.chunk_shape, strict=True))
-        blocks = BlockGrid(grid_cuts(grid, (0,) * len(shape), shape, tuple(steps)))
+        blocks = BlockGrid(grid_cuts(grid, (0,) * len(shape), shape, _one_by_one(array)))
         _warn_of_tiny_blocks(array, blocks)
         return blocks
     if isinstance(chunks, str) and chunks == "auto":
@@ -138,6 +138,14 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
         chunks = _fill_in_auto(chunks, array)
     lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in grid.chunk_shape))
     return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
+
+
+def _one_by_one(array: StoredArray) -> tuple[int, ...]:
+    """Lengths that make a block of each stored chunk, save on axes so long that Dask could not list their blocks."""
+    grid = array.metadata.chunk_grid
+    if isinstance(grid, RegularGrid):
+        return tuple(c * _times(n, c) for n, c in zip(array.shape, grid.chunk_shape, strict=True))
+    return tuple(1 if axis.count <= _MOST_BLOCKS else -(-axis.size // _MOST_BLOCKS) for axis in grid.axes)
 
 
 def _times(length: int, step: int) -> int:
@@ -170,9 +178,17 @@ def _fill_in_auto(chunks: Any, array: StoredArray) -> tuple[Any, ...]:
     cells = parse_bytes(dask.config.get("array.chunk-size")) // array.dtype.itemsize // max(fixed, 1)
     stored = array.metadata.chunk_grid.chunk_shape
     grown = grow_blocks([array.shape[i] for i in open_axes], [stored[i] for i in open_axes], cells)
+    cut = grid_cuts(array.metadata.chunk_grid, (0,) * array.ndim, array.shape, _spread(grown, open_axes, array.ndim))
     for axis, length in zip(open_axes, grown, strict=True):
-        given[axis] = max(min(length, array.shape[axis]), 1)
+        regular = isinstance(cut[axis], RegularCuts)
+        given[axis] = max(min(length, array.shape[axis]), 1) if regular else cut[axis].lengths
     return tuple(-1 if part is None else part for part in given)
+
+
+def _spread(lengths: tuple[int, ...], axes: list[int], ndim: int) -> tuple[int, ...]:
+    """Lengths for some axes as lengths for all; those of the others do not matter."""
+    found = dict(zip(axes, lengths, strict=True))
+    return tuple(found.get(axis, 1) for axis in range(ndim))
 
 
 def _warn_of_tiny_blocks(array: StoredArray, blocks: BlockGrid) -> None:

@@ -13,6 +13,7 @@ from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.codec_settings import codec_list, compressors_of, default_serializer, n5_compression, spelled
 from daskzarr.codecs import ChunkSpec, CodecPipeline
+from daskzarr.codecs.sharding import ShardingCodec
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.metadata import (
     ArrayMetadata,
@@ -85,10 +86,17 @@ def new_array_metadata(
     spec = ChunkSpec(grid.chunk_shape, data_type.dtype, metadata.fill_scalar, allow_pickle=True)
     pipeline = CodecPipeline.resolve(metadata.codecs, spec)
     pipeline.check_can_write()
-    if pipeline.compressors and hasattr(pipeline.serializer, "read_box"):
-        raise UnsupportedError("a codec after sharding_indexed makes every read one of whole shards", field="codecs")
+    _refuse_after_shards(pipeline)
     {2: v2.write_array, 3: v3.write_array, "n5": n5.write_array}[zarr_format](metadata)
     return metadata
+
+
+def _refuse_after_shards(pipeline: CodecPipeline) -> None:
+    """Nothing may follow a shard: no part of it could be read alone."""
+    while isinstance(pipeline.serializer, ShardingCodec):
+        if pipeline.compressors:
+            raise UnsupportedError("a codec after sharding_indexed makes every read one of a shard", field="codecs")
+        pipeline = pipeline.serializer.inner
 
 
 def read_dtype(dtype: Any) -> tuple[DataType, np.dtype[Any]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.chunk_grid import Box
@@ -18,16 +16,15 @@ from daskzarr.errors import CodecError
 from daskzarr.store import Buffer, RangeStore, Store, VersionedStore
 
 _MOST_BYTES = 64 * 2**20
-_SECONDS = 30.0  # how long an index is believed where the store cannot tell whether the shard is still the same
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An index, what the shard was when it was read, and when that was."""
+    """An index, and what the shard was when it was read."""
 
     index: Index
-    version: Any
-    read_at: float
+    version: Hashable
 
 
 class IndexCache:
@@ -39,40 +36,37 @@ class IndexCache:
         self._most_bytes = most_bytes
         self._bytes = 0
 
-    def get(self, store: Store, key: str) -> Index | None:
-        """The index of a shard, unless the shard has changed or may have."""
+    def get(self, store: Store, key: str) -> _Kept | None:
+        """The index of a shard, as it was when it was read."""
         place = _place(store, key)
-        kept = self._kept.get(place)
-        if kept is None:
-            return None
-        if kept.version is not None:
-            valid = kept.version == _version(store, key)
-        else:
-            valid = time.monotonic() - kept.read_at < _SECONDS
-        if not valid:
-            self.forget(store, key)
-            return None
         with self._lock:
-            if place in self._kept:
+            kept = self._kept.get(place)
+            if kept is not None:
                 self._kept.move_to_end(place)
-        return kept.index
+            return kept
 
-    def put(self, store: Store, key: str, index: Index, version: Any) -> None:
+    def put(self, store: Store, key: str, index: Index, version: Hashable) -> None:
         """Keep an index, and let go of those that were not used for longest."""
-        self.forget(store, key)
+        place = _place(store, key)
         with self._lock:
-            self._kept[_place(store, key)] = _Kept(index, version, time.monotonic())
+            self._drop(place)
+            if index.nbytes > self._most_bytes:
+                return
+            self._kept[place] = _Kept(index, version)
             self._bytes += index.nbytes
             while self._bytes > self._most_bytes:
-                _, old = self._kept.popitem(last=False)
-                self._bytes -= old.index.nbytes
+                self._drop(next(iter(self._kept)))
 
     def forget(self, store: Store, key: str) -> None:
         """Let go of a shard's index: it is being replaced."""
         with self._lock:
-            old = self._kept.pop(_place(store, key), None)
-            if old is not None:
-                self._bytes -= old.index.nbytes
+            self._drop(_place(store, key))
+
+    def _drop(self, place: tuple[str, str, str]) -> None:
+        """Let go of one index; the lock is held."""
+        old = self._kept.pop(place, None)
+        if old is not None:
+            self._bytes -= old.index.nbytes
 
 
 _cache = IndexCache(_MOST_BYTES)
@@ -83,49 +77,52 @@ def forget_index(store: Store, key: str) -> None:
     _cache.forget(store, key)
 
 
-def reads_less(pipeline: CodecPipeline, chunk_slices: tuple[slice, ...]) -> bool:
+def reads_less(store: Store, pipeline: CodecPipeline, chunk_slices: tuple[slice, ...]) -> bool:
     """Whether a part of a chunk is better read by the index of a shard than by reading it whole."""
     shard: ShardingCodec | None = pipeline.shard
-    if shard is None:
+    if shard is None or not isinstance(store, RangeStore):
         return False
     return 2 * inner_count(shard, _stored_box(pipeline, chunk_slices)) <= shard.grid.chunk_count
 
 
 def read_part_of_shard(
-    store: Store, key: str, pipeline: CodecPipeline, chunk_slices: tuple[slice, ...], out: Array
+    store: RangeStore, key: str, pipeline: CodecPipeline, chunk_slices: tuple[slice, ...], out: Array
 ) -> bool:
     """Fill ``out`` with the cells of a shard that ``chunk_slices`` name; False if the shard is not there.
 
-    An index at hand that leads nowhere is read again: the shard may have been replaced since.
+    Index and cells are of one shard: where the store tells versions, that is looked at after reading, and what was
+    replaced meanwhile is read again. Only such stores have their indices kept.
     """
     shard: ShardingCodec = pipeline.shard
     box = _stored_box(pipeline, chunk_slices)
     cells = out.transpose(pipeline.axes)
-
-    def get_ranges(ranges: Sequence[ByteRange]) -> Sequence[Buffer]:
-        found = _get_ranges(store, key, ranges)
-        if any(data is None for data in found):
-            raise CodecError("the shard was removed while it was read", codec="sharding_indexed")
-        return found  # type: ignore[return-value]
-
-    index = _cache.get(store, key)
-    if index is not None:
+    kept = _cache.get(store, key)
+    for _ in range(_TRIES):
+        version = _version(store, key) if kept is None else kept.version
+        index = _read_index(store, key, shard) if kept is None else kept.index
+        if index is None:
+            return False
         try:
-            shard.read_box(index, box, cells, get_ranges)
-            return True
+            shard.read_box(index, box, cells, lambda ranges: _get_ranges(store, key, ranges))
         except CodecError:
-            _cache.forget(store, key)
-    version = _version(store, key)
-    data = _get_ranges(store, key, [shard.index_range])[0]
+            if version == _version(store, key):
+                raise
+        if version == _version(store, key):
+            if kept is None and version is not None:
+                _cache.put(store, key, index, version)
+            return True
+        kept = None
+    raise CodecError("the shard was replaced again and again while it was read; read it once that is over")
+
+
+def _read_index(store: RangeStore, key: str, shard: ShardingCodec) -> Index | None:
+    """The index of a shard; None if that is not there."""
+    data = store.get_ranges(key, [shard.index_range])[0]
     if data is None:
-        return False
+        return None
     if len(data) != shard.index_size:
         raise _too_short(shard, len(data))
-    index = shard.read_index(data)
-    shard.read_box(index, box, cells, get_ranges)
-    if version == _version(store, key):
-        _cache.put(store, key, index, version)
-    return True
+    return shard.read_index(data)
 
 
 def decode_part_of_shard(data: Buffer, pipeline: CodecPipeline, chunk_slices: tuple[slice, ...], out: Array) -> None:
@@ -165,13 +162,14 @@ def _place(store: Store, key: str) -> tuple[str, str, str]:
     return store.url, str(getattr(store, "identity", "")), key
 
 
-def _version(store: Store, key: str) -> Any:
-    """What changes when a value is replaced, where the store can tell at once; None otherwise."""
+def _version(store: Store, key: str) -> Hashable:
+    """What changes when a value is replaced; None where the store cannot tell."""
     return store.version(key) if isinstance(store, VersionedStore) else None
 
 
-def _get_ranges(store: Store, key: str, ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
-    """Parts of one value, with one call where the store has one."""
-    if isinstance(store, RangeStore):
-        return store.get_ranges(key, ranges)
-    return [store.get(key, wanted) for wanted in ranges]
+def _get_ranges(store: RangeStore, key: str, ranges: Sequence[ByteRange]) -> Sequence[Buffer]:
+    """Parts of a shard, which is there."""
+    found = store.get_ranges(key, ranges)
+    if any(data is None for data in found):
+        raise CodecError("the shard was removed while it was read", codec="sharding_indexed")
+    return found  # type: ignore[return-value]

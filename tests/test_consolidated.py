@@ -33,7 +33,7 @@ from daskzarr import (
     update_attributes,
 )
 from daskzarr.store import LocalStore, MappingStore
-from daskzarr.testing import FaultyStore, RecordingStore, distinct_values
+from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
 
 pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part in the Zarr format 3")
 
@@ -243,6 +243,17 @@ def test_ten_thousand_nodes_are_one_request(zarr_format):
     assert top["v00700"].dimension_names == ("y", "x")
 
 
+@both_formats
+def test_a_group_on_a_web_server_is_browsed(zarr_format):
+    store = MappingStore({})
+    to_zarr(da.from_array(np.arange(6), chunks=2), store, "g/a", zarr_format=zarr_format)
+    consolidate(store)
+    with WebServer({f"d/{key}": bytes(value) for key, value in store.mapping.items()}) as server:
+        top = open_group(f"{server.url}/d", zarr_format=zarr_format)
+        assert [path for path, _ in top.walk()] == ["g", "g/a"]
+        np.testing.assert_array_equal(from_zarr(top["g"]["a"]).compute(), np.arange(6))
+
+
 # Foreign metadata
 
 
@@ -421,7 +432,9 @@ def test_a_zmetadata_that_is_no_json_object_is_refused(text):
 def test_nodes_below_arrays_are_refused(zarr_format, path):
     store = built(zarr_format)
     group = stored(store, "g/zarr.json" if zarr_format == 3 else "g/.zgroup")
-    extra = {name_of("a.b", zarr_format): group, name_of("a-b/c", zarr_format): group}  # no nodes below a
+    kind, name = ("", "a-b") if zarr_format == 3 else ("/.zarray", "a-b/.zarray")
+    copy = block(store, zarr_format)["a" + kind]  # sorted as text, "a-b" stands between "a" and "a/x"
+    extra = {name: copy, f"g/b-c{kind}": copy, name_of("a.b/c", zarr_format): group}
     spoiled(store, zarr_format, lambda block: block["metadata"].update(extra))
     open_group(store)
     spoiled(store, zarr_format, lambda block: block["metadata"].update({name_of(path, zarr_format): group}))

@@ -183,6 +183,8 @@ def test_names_that_v3_keeps_for_itself_are_no_children():
     group(values, "g")
     values["g/__x/zarr.json"] = values["g/zarr.json"]
     assert list(open_group(values)["g"]) == []
+    values["g/__x/.zgroup"] = b'{"zarr_format": 2}'
+    assert list(open_group(values)["g"]) == []
     group(values := {}, "__x", 2)
     values["__y/zarr.json"] = json.dumps({"zarr_format": 3, "node_type": "group"}).encode()
     assert list(open_group(values)) == ["__x"]
@@ -250,6 +252,7 @@ def test_any_folder_is_a_group_of_n5(store):
     assert "g" in top
     assert "x" not in top
     assert open_group(store, "g", zarr_format="n5")["h/a"].shape == (3,)
+    assert open_group(top["g"]) == top["g"]
     with pytest.raises(NodeNotFoundError):
         open_group(store, "g")  # nothing there tells that it is N5
     with pytest.raises(NodeNotFoundError):

@@ -16,8 +16,8 @@ from daskzarr import CodecError, MissingChunkError, from_zarr, open_array, to_za
 from daskzarr.byte_range import ByteRange
 from daskzarr.chunk_io import ArrayHandle
 from daskzarr.codecs import ChunkSpec, CodecPipeline
-from daskzarr.codecs.sharding import shard_config
 from daskzarr.metadata import NamedConfig
+from daskzarr.metadata.shards import shard_config
 from daskzarr.shard_io import IndexCache, read_part_of_shard, reads_less
 from daskzarr.store import LocalStore, MappingStore, RangeStore, VersionedStore, open_store
 from daskzarr.testing import RecordingStore, distinct_values

@@ -132,6 +132,8 @@ def _has_bad_values(dtype: np.dtype[Any]) -> bool:
 
 def _has_small_parts(dtype: np.dtype[Any]) -> bool:
     """Whether only some bits of an element, or of a part of it, count."""
+    if dtype.subdtype:
+        return _has_small_parts(dtype.subdtype[0])
     return any(_has_small_parts(dtype[name]) for name in dtype.names or ()) or value_bits(dtype) is not None
 
 

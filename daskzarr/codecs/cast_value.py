@@ -62,7 +62,7 @@ class CastValueCodec:
             back = self.decode(self.encode(fill))
         except CodecError as error:
             raise options.error(f"the fill value {fill} cannot be stored: {error.message}") from None
-        if not (back == fill or (back != back and fill != fill)):
+        if not _are(back, fill).all():
             raise options.error(f"the fill value {fill} would come back as {back}")
 
     def encoded_spec(self) -> ChunkSpec:
@@ -85,11 +85,17 @@ class CastValueCodec:
         cells = array.reshape(-1)
         out, rest = np.empty(cells.shape, target), np.ones(cells.shape, bool)
         for value, becomes in pairs:
-            hit = rest & (cells != cells if value != value else cells == value)
+            hit = rest & _are(cells, value)
             out[hit] = becomes
             rest &= ~hit
         out[rest] = cast_numbers(cells[rest], target, self.rounding, self.beyond)
         return out.reshape(array.shape)
+
+
+def _are(cells: Array, value: Any) -> Array:
+    """Where cells have a value; any NaN is as good as another."""
+    with np.errstate(invalid="ignore"):  # signaling NaNs
+        return np.asarray(cells != cells if value != value else cells == value)
 
 
 def _stored_type(options: Options) -> DataType:
@@ -101,7 +107,9 @@ def _stored_type(options: Options) -> DataType:
     except DaskZarrError as error:
         raise options.error(f"data_type: {error.message}") from None
     if not is_real(found.dtype) or not config.must_understand:
-        raise options.error(f"data_type is {found.name}; it has to be one of real numbers that every reader understands")
+        raise options.error(
+            f"data_type is {found.name}; it has to be one of real numbers that every reader understands"
+        )
     return found
 
 

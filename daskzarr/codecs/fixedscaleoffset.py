@@ -60,12 +60,16 @@ def _finite(options: Options, member: str) -> int | float:
     raise options.error(f"{member} is {value!r}; it has to be a finite number")
 
 
-def _operand(array: Array, value: int | float) -> int | float:
-    """The number to calculate with: as it is, unless it is an integer beyond the array's."""
-    if isinstance(value, int) and array.dtype.kind in "biu":
-        info = np.iinfo(array.dtype if array.dtype.kind != "b" else np.int64)
-        return value if info.min <= value <= info.max else float(value)
-    return value
+def _operand(array: Array, value: int | float) -> Any:
+    """The number to calculate with: as it is, unless it is an integer that those of the array cannot hold."""
+    if isinstance(value, float) or array.dtype.kind not in "iu" or _holds(array.dtype, value):
+        return value
+    return np.int64(value) if _holds(np.dtype(np.int64), value) else float(value)
+
+
+def _holds(dtype: np.dtype[Any], value: int) -> bool:
+    """Whether an integer is in the range of a dtype."""
+    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def _onto(ufunc: Any, array: Array, value: int | float) -> Array:

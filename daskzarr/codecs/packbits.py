@@ -2,7 +2,7 @@
 
 Kind: array to bytes (``packbits``), array to array (numcodecs). Names: ``packbits`` (v3), ``numcodecs.packbits``
 (v2 id ``packbits``): two formats, with bits in another order. Spec: Zarr extensions, packbits; numcodecs, PackBits.
-Example: ``{"name": "packbits", "configuration": {"padding_encoding": "first_byte", "last_bit": 2}}``
+Example: ``{"name": "packbits", "configuration": {"padding_encoding": "first_byte", "last_bit": 3}}``
 """
 
 from __future__ import annotations

@@ -83,13 +83,13 @@ class PcodecCodec:
             paging_spec=pco.PagingSpec.equal_pages_up_to(self.equal_pages_up_to),
         )
         flat = np.ascontiguousarray(array, self.spec.dtype).reshape(-1)
-        return pco.standalone.simple_compress(flat, config)  # type: ignore[no-any-return]
+        return import_module("pcodec.standalone").simple_compress(flat, config)  # type: ignore[no-any-return]
 
     def decode(self, data: Buffer) -> Array:
         """The numbers, never more of them than there have to be."""
         out = np.empty(math.prod(self.spec.shape), self.spec.dtype)
         try:
-            progress = import_module("pcodec").standalone.simple_decompress_into(bytes(data), out)
+            progress = import_module("pcodec.standalone").simple_decompress_into(bytes(data), out)
         except BaseException as error:
             if not isinstance(error, (RuntimeError, TypeError)) and type(error).__name__ != "PanicException":
                 raise

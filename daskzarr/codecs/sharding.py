@@ -3,7 +3,8 @@
 Kind: array to bytes. Names: ``sharding_indexed`` (v3). Spec: Zarr v3 codecs, sharding-indexed.
 Example: ``{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 3],
 "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
-"index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}], "index_location": "end"}}``
+"index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+"index_location": "end"}}``
 """
 
 from __future__ import annotations
@@ -77,18 +78,19 @@ class ShardingCodec:
         """What an absent inner chunk reads as."""
         return Fill(self.spec.dtype, self.spec.fill_value)
 
-    def _inner_chunks(self) -> Iterable[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    def _inner_chunks(self) -> Iterable[tuple[tuple[int, ...], Any]]:
         """Every inner chunk's index and its cells in the shard, in C order; worked out once if not too many."""
         return self._listed if self.grid.chunk_count <= _MOST_LISTED else self._each()
 
     @cached_property
-    def _listed(self) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    def _listed(self) -> list[tuple[tuple[int, ...], Any]]:
         """The same as a list."""
         return list(self._each())
 
-    def _each(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    def _each(self) -> Iterator[tuple[tuple[int, ...], Any]]:
         """The same one after the other."""
-        return ((number, self.grid.box(number).slices) for number in np.ndindex(*self.grid.counts))
+        # With the dots, the one cell of a shard without axes is an array too.
+        return ((number, (*self.grid.box(number).slices, ...)) for number in np.ndindex(*self.grid.counts))
 
     @property
     def index_range(self) -> ByteRange:
@@ -153,9 +155,9 @@ class ShardingCodec:
         for part in self.grid.project(box):
             place = self._place(index, part.chunk)
             if place is None:
-                self._fill.into(out[part.out_slices])
+                self._fill.into(out[(*part.out_slices, ...)])
             elif not part.whole and (inner := self.inner.shard) is not None:
-                self._read_nested(inner, place, part, out[part.out_slices], get_ranges)
+                self._read_nested(inner, place, part, out[(*part.out_slices, ...)], get_ranges)
             else:
                 found.append((place, part))
         if not found:
@@ -168,7 +170,7 @@ class ShardingCodec:
                 stop = start + (place.length or 0)
                 if stop > len(view):
                     raise _past_the_end(part.chunk, place)
-                self._place_cells(part, view[start:stop], out[part.out_slices])
+                self._place_cells(part, view[start:stop], out[(*part.out_slices, ...)])
 
     def _place_cells(self, part: ChunkProjection, data: Buffer, cells: Array) -> None:
         """Decode one inner chunk to where its cells go."""

@@ -250,8 +250,11 @@ def _promoted(array: Array, codec: ZfpCodec) -> Array:
     elif carrier == np.int32 and name != "int32":
         bits, offset = _place(name)
         array = (array.astype(np.int32) - offset) << (31 - bits)
+    elif dtype.kind in "mM":
+        array = array.view(carrier)
     else:
-        array = array.view(carrier) if dtype.kind in "mM" else array.astype(carrier, copy=False)
+        with np.errstate(invalid="ignore"):  # signaling NaNs
+            array = array.astype(carrier, copy=False)
     if not codec.mode.reversible:
         _refuse_unsafe(array, codec.field.codec)
     return array
@@ -284,7 +287,7 @@ def _demoted(found: Array, codec: ZfpCodec) -> Array:
         bits, offset = _place(dtype.name)
         lowest = offset - 2 ** (bits - 1)
         found = np.clip((found >> (31 - bits)) + offset, lowest, lowest + 2**bits - 1)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return found.astype(dtype, copy=False)
 
 

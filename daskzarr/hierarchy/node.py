@@ -70,8 +70,8 @@ class StoredArray:
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """The user's attributes."""
-        return self.metadata.attributes
+        """The user's attributes, without what netCDF-C notes among them for itself."""
+        return users_attributes(self.metadata.attributes)
 
     @property
     def dimension_names(self) -> tuple[str | None, ...] | None:
@@ -106,8 +106,8 @@ class StoredGroup:
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """The user's attributes."""
-        return self.metadata.attributes
+        """The user's attributes, without what netCDF-C notes among them for itself."""
+        return users_attributes(self.metadata.attributes)
 
     def __getitem__(self, path: str) -> StoredArray | StoredGroup:
         """The array or group at a path below."""
@@ -201,6 +201,13 @@ class StoredGroup:
         if isinstance(node, StoredGroup):
             return ""
         return f"{node.shape} {node.metadata.data_type.name}, chunks {node.chunks}"
+
+
+def users_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes without those in which netCDF-C keeps its books (NCZarr)."""
+    if not any(name.lower().startswith("_nczarr") for name in attributes):
+        return attributes
+    return {name: value for name, value in attributes.items() if not name.lower().startswith("_nczarr")}
 
 
 def node_of(

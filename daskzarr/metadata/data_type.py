@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,10 +76,23 @@ class DataType:
         dtype = np.dtype(dtype)
         if dtype.kind in "TO":
             return cls("string", np.dtype(object))
+        if dtype.subdtype is not None:
+            raise UnsupportedError(f"dtype {dtype} is an array itself; give the array more axes instead")
         native = without_padding(dtype)
         if _holds_arrays(native):
             return cls(V2_ONLY, native, {"dtype": v2_dtype(native)})
         return _read(_config_of(native), False, 0)
+
+    def fields(self) -> dict[str, DataType]:
+        """The parts of a structure; of those that are arrays, the type of their cells."""
+        if self.name == V2_ONLY:
+            found = {name: self.dtype[name] for name in self.dtype.names or ()}
+            return {name: DataType.of(part.subdtype[0] if part.subdtype else part) for name, part in found.items()}
+        pairs = (
+            (part["name"], part["data_type"]) if isinstance(part, dict) else part
+            for part in self.configuration.get("fields", ())
+        )
+        return {name: DataType.read(NamedConfig.read(config, "data_type")) for name, config in pairs}
 
     def write(self) -> Any:
         """The v3 document's spelling: the bare name where there is nothing to configure."""
@@ -134,6 +148,8 @@ def without_padding(dtype: np.dtype[Any]) -> np.dtype[Any]:
         if dtype.subdtype is None:
             return dtype if dtype.isnative else dtype.newbyteorder("=")
         base, shape = dtype.subdtype
+        if 0 in shape:
+            raise UnsupportedError(f"a field of dtype {dtype} has no cells, which no format can store")
         return np.dtype((without_padding(base), shape))
     titled = [name for name in dtype.names if len(dtype.fields[name]) > 2]  # type: ignore[index]
     if titled:
@@ -223,7 +239,7 @@ def _plain_dtype(name: str) -> np.dtype[Any]:
     if name.startswith("complex_") and name.removeprefix("complex_") in _PAIRS:
         part = _plain_dtype(name.removeprefix("complex_"))
         return np.dtype([("real", part), ("imag", part)])
-    match = re.fullmatch(r"r([1-9]\d{0,9})", name)
+    match = re.fullmatch(r"r([1-9][0-9]{0,10})", name)
     if match and int(match[1]) % 8 == 0 and int(match[1]) <= 8 * _MOST:
         return np.dtype(f"V{int(match[1]) // 8}")
     known = ", ".join((*_CORE, "r<bits>", *_VARIABLE, *_SIZED, *_TIMES, *_STRUCTS, *_ML_DTYPES))
@@ -278,25 +294,28 @@ def _read_struct(name: str, fields: Any, given: Mapping[str, Any], depth: int) -
             item = [item["name"], item["data_type"]]
         if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str) or not item[0]:
             raise MetadataError(f"{item!r} is no field: it has to have a name and a data_type", field="data_type")
-        part = _read(NamedConfig.read(item[1], "data_type"), False, depth + 1)
+        config = NamedConfig.read(item[1], "data_type")
+        if not config.must_understand:
+            raise MetadataError(f"the data type of field {item[0]!r} has to be understood", field="data_type")
+        part = _read(config, False, depth + 1)
         if part.variable:
             raise MetadataError(f"field {item[0]!r} has no fixed size, which a structure needs", field="data_type")
         parts.append((item[0], part.dtype))
-    return DataType(name, _struct_dtype(parts), given)
+    return DataType(name, _struct_dtype(parts, "data_type"), given)
 
 
-def _struct_dtype(parts: list[Any]) -> np.dtype[Any]:
+def _struct_dtype(parts: list[Any], place: str) -> np.dtype[Any]:
     """The NumPy dtype of fields."""
+    size = sum(dtype.itemsize * math.prod(shape[0] if shape else ()) for _, dtype, *shape in parts)
+    if size > _MOST:  # NumPy would count them in 32 bits
+        raise MetadataError(f"an element has {size} bytes; 2^31 - 1 is the most", field=place)
     try:
-        dtype = np.dtype(parts)
+        return np.dtype(parts)
     except (ValueError, TypeError) as error:
-        raise MetadataError(f"the fields cannot be put together: {error}", field="data_type") from None
-    if dtype.itemsize > _MOST:
-        raise MetadataError(f"an element has {dtype.itemsize} bytes; 2^31 - 1 is the most", field="data_type")
-    return dtype
+        raise MetadataError(f"the fields cannot be put together: {error}", field=place) from None
 
 
-_V2_DTYPE = re.compile(r"([<>|])([biufcmMSUVO])(\d*)(?:\[(\d*)([A-Za-zμ]+)\])?")
+_V2_DTYPE = re.compile(r"([<>|])([biufcmMSUVO])([0-9]{0,10})(?:\[([0-9]{0,10})([A-Za-zμ]+)\])?")
 _V2_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16), "m": (8,), "M": (8,)}
 
 
@@ -317,7 +336,7 @@ def np_dtype_of_v2(spec: Any, depth: int = 0) -> np.dtype[Any]:
     if kind in _V2_SIZES:
         known = size in map(str, _V2_SIZES[kind])
     else:
-        known = (not size if kind == "O" else size.isdecimal() and 0 < int(size) <= _MOST) and unit is None
+        known = unit is None and (not size if kind == "O" else 0 < int(size or 0) * (4 if kind == "U" else 1) <= _MOST)
     if not known or (unit is not None and kind not in "mM"):
         raise UnsupportedError(f"dtype {spec!r} is not supported", field="dtype")
     dtype = _v2_time(spec, kind, factor, unit) if kind in "mM" else np.dtype(kind + size)
@@ -359,4 +378,4 @@ def _v2_struct(spec: list[Any], depth: int) -> np.dtype[Any]:
         if not isinstance(shape, list) or not all(type(n) is int and 1 <= n <= _MOST for n in shape) or len(shape) > 32:
             raise MetadataError(f"field {item[0]!r} has the shape {item[2]!r}", field="dtype")
         parts.append((item[0], dtype, tuple(shape)))
-    return _struct_dtype(parts)
+    return _struct_dtype(parts, "dtype")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Any, cast
 
 import numpy as np
 
 from daskzarr.errors import MetadataError
-from daskzarr.metadata.data_type import DataType, is_ml_dtype, without_padding
+from daskzarr.metadata.data_type import DataType, is_ml_dtype, value_bits
 
 _SPECIAL = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 _LENIENT = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "+Infinity": np.inf, "infinity": np.inf}
 _NAT = -(2**63)
-_LISTED_BYTES = re.compile(r"r\d+")
+UNFIT = (OverflowError, ValueError, TypeError, KeyError, RecursionError)
+_LISTED_BYTES = re.compile(r"r[0-9]+")
+_LAST_CHARACTER = 0x10FFFF
 
 
 def fill_scalar(data_type: DataType, value: Any) -> Any:
@@ -30,13 +31,13 @@ def fill_scalar(data_type: DataType, value: Any) -> Any:
     dtype = data_type.dtype
     try:
         if data_type.variable is not None:
-            return _variable(data_type, value)
+            return variable_from_json(data_type, value)
         if dtype.hasobject:
             return value
-        return _scalar(dtype, value)
-    except (OverflowError, ValueError, TypeError, KeyError, RecursionError):
+        return from_json(dtype, value)
+    except UNFIT:
         pass
-    raise MetadataError(f"{_short(value)} is no fill value for {data_type.name}", field="fill_value")
+    raise MetadataError(f"{short(value)} is no fill value for {data_type.name}", field="fill_value")
 
 
 def fill_json(data_type: DataType, value: Any) -> Any:
@@ -50,78 +51,32 @@ def fill_json(data_type: DataType, value: Any) -> Any:
     if dtype.hasobject:
         if data_type.variable and type(value) is int and value == 0:
             value = data_type.variable()  # 0 is what every type has as its zero
-        return value if data_type.variable is None else _spell_variable(data_type, _given_variable(data_type, value))
+        return value if data_type.variable is None else spell_variable(_given_variable(data_type, value))
     if isinstance(value, np.ndarray) and value.ndim:
         raise MetadataError(
             f"the fill value has to be one value, not an array of shape {value.shape}", field="fill_value"
         )
     try:
         return spell(data_type, _given(data_type, value))
-    except (OverflowError, ValueError, TypeError, KeyError, RecursionError):
+    except UNFIT:
         pass
-    raise MetadataError(f"{_short(value)} is no fill value for {data_type.name}", field="fill_value")
+    raise MetadataError(f"{short(value)} is no fill value for {data_type.name}", field="fill_value")
 
 
 def default_fill(data_type: DataType) -> Any:
     """The JSON of the fill value of an array whose maker chose none: 0, false, "" or not-a-time."""
     if data_type.variable is not None:
         return ""
-    return None if data_type.dtype.hasobject else spell(data_type, _scalar(data_type.dtype, None))
+    return None if data_type.dtype.hasobject else spell(data_type, from_json(data_type.dtype, None))
 
 
-def read_v2_fill(data_type: DataType, stored: np.dtype[Any], value: Any) -> Any:
-    """The JSON of the model for a ``fill_value`` of v2, where parts of several bytes are in ``stored`` byte order."""
-    if isinstance(value, list) and len(value) == 1 and not data_type.dtype.hasobject:
-        value = value[0]  # netCDF-C 4.8.0 wrote a list of one
-    if value is None or (data_type.dtype.hasobject and data_type.variable is None):
-        return value
-    try:
-        if data_type.variable is not None:
-            return _spell_variable(data_type, _v2_variable(data_type, value))
-        return spell(data_type, _v2_scalar(stored, value))
-    except (OverflowError, ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise MetadataError(f"{_short(value)} is no fill value for dtype {stored}", field="fill_value")
-
-
-def write_v2_fill(data_type: DataType, stored: np.dtype[Any], value: Any) -> Any:
-    """The inverse of :func:`read_v2_fill`, in the one spelling that v2 writers should use."""
-    if value is None or data_type.dtype.hasobject:
-        return value
-    if data_type.dtype.kind in "SV" and not is_ml_dtype(data_type.dtype):
-        scalar = np.array(fill_scalar(data_type, value), data_type.dtype)
-        return base64.b64encode(scalar.astype(stored).tobytes()).decode("ascii")
-    return value
-
-
-def read_structured_fill(data_type: DataType, value: Any, endian: str | None) -> Any:
-    """The JSON of the model for the fill value of a legacy ``structured`` type: base64 of one element."""
-    if not isinstance(value, str):
-        return value
-    stored = data_type.dtype.newbyteorder(">" if endian == "big" else "<")
-    try:
-        return spell(data_type, _from_bytes(stored, base64.b64decode(value, validate=True)))
-    except (ValueError, TypeError):
-        pass
-    raise MetadataError(
-        f"{_short(value)} is no fill value for structured: no base64 of one element", field="fill_value"
-    )
-
-
-def write_structured_fill(data_type: DataType, value: Any, endian: str | None) -> str:
-    """The inverse of :func:`read_structured_fill`."""
-    stored = data_type.dtype.newbyteorder(">" if endian == "big" else "<")
-    scalar = np.array(fill_scalar(data_type, value), data_type.dtype)
-    return base64.b64encode(scalar.astype(stored).tobytes()).decode("ascii")
-
-
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """A value as an error shows it."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _scalar(dtype: np.dtype[Any], value: Any) -> Any:
+def from_json(dtype: np.dtype[Any], value: Any) -> Any:
     """A scalar of a dtype from v3's JSON; None is its zero."""
     if value is None:
         return np.array("NaT", dtype)[()] if dtype.kind in "mM" else np.zeros((), dtype)[()]
@@ -130,7 +85,7 @@ def _scalar(dtype: np.dtype[Any], value: Any) -> Any:
     if dtype.names is not None:
         return _struct(dtype, value)
     if is_ml_dtype(dtype):
-        return _ml_scalar(dtype, value)
+        return _mlfrom_json(dtype, value)
     kind = dtype.kind
     if kind == "c":
         return _complex(dtype, value)
@@ -145,20 +100,22 @@ def _scalar(dtype: np.dtype[Any], value: Any) -> Any:
     if kind == "U":
         return _text(dtype, value)
     if kind == "S":
-        return _from_bytes(dtype, base64.b64decode(value, validate=True), pad=True)
+        return from_bytes(dtype, base64.b64decode(value, validate=True), pad=True)
     if kind == "V":
-        raw = bytes(value) if _is_byte_list(value) else base64.b64decode(value, validate=True)
-        return _from_bytes(dtype, raw, pad=not raw)
+        if is_byte_list(value):
+            return from_bytes(dtype, bytes(value))
+        raw = base64.b64decode(value, validate=True)
+        return from_bytes(dtype, raw, pad=not raw)
     info = np.iinfo(dtype)
     return dtype.type(_exact(value, int(info.min), int(info.max)))
 
 
-def _is_byte_list(value: Any) -> bool:
+def is_byte_list(value: Any) -> bool:
     """Whether a value is a list of bytes as numbers."""
     return isinstance(value, list) and all(type(item) is int and 0 <= item <= 255 for item in value)
 
 
-def _from_bytes(dtype: np.dtype[Any], raw: bytes, *, pad: bool = False) -> Any:
+def from_bytes(dtype: np.dtype[Any], raw: bytes, *, pad: bool = False) -> Any:
     """A scalar from the bytes of one element; with ``pad`` they may be too few."""
     if len(raw) > dtype.itemsize or (len(raw) < dtype.itemsize and not pad):
         raise ValueError
@@ -202,6 +159,8 @@ def _bits(dtype: np.dtype[Any], value: str) -> Any:
     """A scalar from its bits in hexadecimal, exactly as many digits as it has."""
     if not re.fullmatch(f"0x[0-9a-fA-F]{{{2 * dtype.itemsize}}}", value):
         raise ValueError
+    if int(value, 16) >> (value_bits(dtype) or 64):
+        raise ValueError  # bits that mean nothing
     return np.array(int(value, 16), f"u{dtype.itemsize}").view(dtype)[()]
 
 
@@ -215,7 +174,7 @@ def _complex(dtype: np.dtype[Any], value: Any) -> Any:
     return np.array([_real(half, part) for part in value], half).view(dtype)[0]
 
 
-def _ml_scalar(dtype: np.dtype[Any], value: Any) -> Any:
+def _mlfrom_json(dtype: np.dtype[Any], value: Any) -> Any:
     """A scalar of a dtype of ml_dtypes; a value that the type does not have is refused."""
     import ml_dtypes
 
@@ -225,11 +184,13 @@ def _ml_scalar(dtype: np.dtype[Any], value: Any) -> Any:
     if isinstance(value, str) and value.startswith("0x"):
         return _bits(dtype, value)
     number = _real(np.dtype("f8"), value)
+    if number == 0 and dtype.name == "float8_e8m0fnu":
+        return np.zeros((), dtype)[()]  # it has no zero: the least value there is
     with np.errstate(all="ignore"):
         found = np.array(number).astype(dtype)[()]
         back = float(found)
-    if not (np.isfinite(number) or (np.isnan(number) and np.isnan(back)) or back == number):
-        raise ValueError  # the type has no infinity, or no NaN
+    if np.isnan(back) != np.isnan(number) or (np.isinf(number) and back != number):
+        raise ValueError  # the type has no infinity, no NaN, or nothing that large or below zero
     return found
 
 
@@ -242,7 +203,7 @@ def _struct(dtype: np.dtype[Any], value: Any) -> Any:
         raise ValueError
     scalar = np.zeros((), dtype)
     for name in names:
-        scalar[name] = _scalar(dtype[name], value[name])
+        scalar[name] = _part(dtype[name], value[name])
     return scalar[()]
 
 
@@ -250,24 +211,31 @@ def _array(dtype: np.dtype[Any], value: Any) -> Any:
     """A field that is an array: nested lists."""
     base, shape = dtype.subdtype  # type: ignore[misc]
     if not shape:
-        return _scalar(base, value)
+        return from_json(base, value)
     if not isinstance(value, list) or len(value) != shape[0]:
         raise ValueError
     inner = np.dtype((base, shape[1:])) if shape[1:] else base
     out = np.zeros(shape, base)
     for i, item in enumerate(value):
-        out[i] = _scalar(inner, item)
+        out[i] = _part(inner, item)
     return out
 
 
-def _variable(data_type: DataType, value: Any) -> str | bytes:
+def _part(dtype: np.dtype[Any], value: Any) -> Any:
+    """A part of a structure or an array, which has to be there."""
+    if value is None:
+        raise ValueError
+    return from_json(dtype, value)
+
+
+def variable_from_json(data_type: DataType, value: Any) -> str | bytes:
     """A text or byte string of any length."""
     if data_type.variable is str:
         if value is None or isinstance(value, str):
             return value or ""
     elif value is None or isinstance(value, str):
         return base64.b64decode(value or "", validate=True)
-    elif _is_byte_list(value):
+    elif is_byte_list(value):
         return bytes(value)
     raise ValueError
 
@@ -281,110 +249,72 @@ def _given_variable(data_type: DataType, value: Any) -> str | bytes:
     return cast("str | bytes", fill_scalar(data_type, value))
 
 
-def _spell_variable(data_type: DataType, value: str | bytes) -> str:
+def spell_variable(value: str | bytes) -> str:
     """Its JSON: the text, or base64."""
     return value if isinstance(value, str) else base64.b64encode(value).decode("ascii")
 
 
-def _v2_variable(data_type: DataType, value: Any) -> str | bytes:
-    """A fill value beside ``vlen-utf8`` or ``vlen-bytes``; 0 is met for the empty one."""
-    if type(value) is int and value == 0:
-        return data_type.variable()  # type: ignore[misc, no-any-return]
-    if data_type.variable is bytes and isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except binascii.Error:
-            return value.encode()
-    return _variable(data_type, value)
-
-
-def _v2_scalar(stored: np.dtype[Any], value: Any) -> Any:
-    """A scalar in native byte order from v2's JSON."""
-    native = without_padding(stored)
-    zero = type(value) in (int, float) and value == 0
-    if stored.names is not None:
-        raw = None if zero else base64.b64decode(value, validate=True)
-        return np.zeros((), native)[()] if raw is None else _native(_from_bytes(stored, raw, pad=True), native)
-    if stored.kind in "SV" and not is_ml_dtype(stored):
-        if zero or value == "":
-            return np.zeros((), native)[()]
-        return _from_bytes(native, _v2_bytes(value, stored), pad=True)
-    if stored.kind == "U" and zero:
-        return np.zeros((), native)[()]
-    return _scalar(native, value)
-
-
-def _native(scalar: Any, dtype: np.dtype[Any]) -> Any:
-    """The scalar in native byte order."""
-    return np.asarray(scalar).astype(dtype)[()]
-
-
-def _v2_bytes(value: Any, stored: np.dtype[Any]) -> bytes:
-    """Base64 of one element; where it is none, the text itself, as some write it."""
-    if not isinstance(value, str):
-        raise TypeError
-    try:
-        raw = base64.b64decode(value, validate=True)
-        if len(raw) <= stored.itemsize:
-            return raw
-    except binascii.Error:
-        pass
-    if stored.kind != "S":
-        raise ValueError
-    return value.encode("latin-1")
-
-
 def _given(data_type: DataType, value: Any) -> Any:
-    """A scalar of the type from what a user gave."""
+    """A scalar of the type from what a user gave: the same value, or an error."""
     dtype = data_type.dtype
     if isinstance(value, (np.generic, np.ndarray)):
         found = np.asarray(value)
-        if found.dtype == dtype:
-            return found[()]
-        if dtype.kind in "SUVmM" or dtype.names or is_ml_dtype(dtype):
-            value = _cast(found, dtype) if dtype.names or found.dtype.kind != "V" else found.item()
-        else:
-            value = found.item()
-    if isinstance(value, np.generic) and value.dtype == dtype:
-        return value
+        if found.dtype.newbyteorder("=") == dtype or found.dtype == dtype:
+            return found.astype(dtype)[()]
+        if found.dtype.kind in "mM":
+            return _given_time(dtype, found)
+        value = float(found) if is_ml_dtype(found.dtype) else found.item()
     if type(value) in (int, bool) and value == 0 and (dtype.names or dtype.kind in "SUV") and not is_ml_dtype(dtype):
         return np.zeros((), dtype)[()]  # 0 is what every type has as its zero
     if isinstance(value, complex):
         value = [value.real, value.imag] if dtype.kind == "c" else value
-    if dtype.kind in "SV" and isinstance(value, (bytes, bytearray, memoryview)):
-        return _from_bytes(dtype, bytes(value), pad=dtype.kind == "S")
-    if dtype.names and isinstance(value, tuple):
-        return _cast(np.array(value, dtype), dtype)
+    if dtype.kind in "SV" and isinstance(value, (bytes, bytearray, memoryview)) and not dtype.names:
+        return from_bytes(dtype, bytes(value), pad=dtype.kind == "S")
     if dtype.kind in "mM" and not isinstance(value, (int, float)) and value != "NaT":
-        return _cast(np.array(value, dtype.kind + "8"), dtype)
-    if dtype.kind == "S" and isinstance(value, str) and data_type.name == "null_terminated_bytes":
-        return _from_bytes(dtype, _v2_bytes(value, dtype), pad=True)
-    return _scalar(dtype, value)
+        return _given_time(dtype, np.array(value, dtype.kind + "8"))
+    if dtype.names and isinstance(value, (tuple, dict)) and not data_type.name.startswith("complex_"):
+        return _given_struct(data_type, value)
+    return from_json(dtype, value)
 
 
-def _cast(value: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Any:
-    """The value in another dtype, if it stays the same."""
-    found = value.astype(dtype)
-    if value.dtype.kind in "SUmM" and value.dtype.kind == dtype.kind:
-        same = np.isnat(value) if value.dtype.kind in "mM" else False
-        if not (same or found.astype(value.dtype) == value):
-            raise ValueError
-    return found[()]
+def _given_time(dtype: np.dtype[Any], found: np.ndarray[Any, Any]) -> Any:
+    """A date or span of another unit, if it is the same one."""
+    scalar = found.astype(dtype)
+    if found.dtype.kind != dtype.kind or not (np.isnat(found) or scalar.astype(found.dtype) == found):
+        raise ValueError
+    return scalar[()]
+
+
+def _given_struct(data_type: DataType, value: Any) -> Any:
+    """A structure from a tuple, or from an object with every field."""
+    parts = data_type.fields()
+    if isinstance(value, tuple):
+        value = dict(zip(parts, value, strict=True))
+    if set(value) != set(parts):
+        raise ValueError
+    scalar = np.zeros((), data_type.dtype)
+    for name, part in parts.items():
+        shape = data_type.dtype[name].shape
+        scalar[name] = (
+            from_json(data_type.dtype[name], np.asarray(value[name]).tolist()) if shape else _given(part, value[name])
+        )
+    return scalar[()]
 
 
 def spell(data_type: DataType, scalar: Any) -> Any:
     """The JSON of a scalar of the type itself; NaNs with a payload of their own in hexadecimal."""
-    return _spell(np.asarray(scalar, data_type.dtype), base64_bytes=not _LISTED_BYTES.fullmatch(data_type.name))
+    return _spell(data_type, np.asarray(scalar, data_type.dtype))
 
 
-def _spell(value: np.ndarray[Any, Any], *, base64_bytes: bool) -> Any:
+def _spell(data_type: DataType, value: np.ndarray[Any, Any]) -> Any:
     """The JSON of a zero-dimensional array, or nested lists for a field that is an array."""
     dtype = value.dtype
     if value.ndim:
-        return [_spell(np.asarray(item, dtype), base64_bytes=base64_bytes) for item in value]
+        return [_spell(data_type, np.asarray(item, dtype)) for item in value]
     if dtype.names is not None:
-        parts = {name: _spell(value[name], base64_bytes=base64_bytes) for name in dtype.names}
-        return list(parts.values()) if _is_pair(dtype) else parts
+        if data_type.name.startswith("complex_"):
+            return [_spell_float(value[name], float(value[name])) for name in dtype.names]
+        return {name: _spell(part, value[name]) for name, part in data_type.fields().items()}
     if is_ml_dtype(dtype):
         return int(value) if "int" in dtype.name else _spell_float(value, float(value))
     if dtype.kind == "c":
@@ -396,14 +326,10 @@ def _spell(value: np.ndarray[Any, Any], *, base64_bytes: bool) -> Any:
         return int(value.view("i8"))
     if dtype.kind in "SV":
         raw = value.tobytes()
-        return base64.b64encode(raw).decode("ascii") if base64_bytes or dtype.kind == "S" else list(raw)
+        return list(raw) if _LISTED_BYTES.fullmatch(data_type.name) else base64.b64encode(raw).decode("ascii")
+    if dtype.kind == "U" and value.reshape(1).view(np.uint32).max() > _LAST_CHARACTER:
+        raise ValueError
     return value.item()
-
-
-def _is_pair(dtype: np.dtype[Any]) -> bool:
-    """Whether a structure is a complex number of small floats."""
-    names = dtype.names or ()
-    return names == ("real", "imag") and all(is_ml_dtype(dtype[n]) or dtype[n] == np.float16 for n in names)
 
 
 def _spell_float(value: np.ndarray[Any, Any], number: float) -> Any:

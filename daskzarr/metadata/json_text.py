@@ -25,7 +25,7 @@ def format_object(document: Mapping[str, Any]) -> bytes:
     """A document as UTF-8 JSON. Values that JSON cannot hold are refused by name, never bent."""
     try:
         return json.dumps(document, indent=2, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise MetadataError(f"the document cannot be written as JSON: {error}") from None
 
 
@@ -36,6 +36,8 @@ def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     >>> json_attributes({"a": np.int64(1), "b": np.arange(2.0)})
     {'a': 1, 'b': [0.0, 1.0]}
     """
+    if not isinstance(attributes, Mapping):
+        raise MetadataError(f"attributes is a {type(attributes).__name__}, not a mapping", field="attributes")
     try:
         return {str(name): _json_value(value, str(name)) for name, value in attributes.items()}
     except RecursionError:

@@ -27,8 +27,8 @@ from daskzarr.metadata.data_type import (
     v2_dtype,
     without_padding,
 )
-from daskzarr.metadata.fill_value import read_v2_fill, write_v2_fill
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.v2_fill_value import read_v2_fill, write_v2_fill
 
 ARRAY_DOCUMENT = ".zarray"
 GROUP_DOCUMENT = ".zgroup"
@@ -73,6 +73,7 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     if nczarr is not None and "_NCZARR_ARRAY" in document and stored.kind == "U" and stored.itemsize == 4:
         stored = np.dtype("S1")  # netCDF-C 4.9.0 called a byte of text so
     before, serializer, after = _read_codecs(document)
+    _check_byte_orders(stored, before, serializer)
     data_type = _data_type(stored, [codec.name for codec in (*before, serializer) if codec])
     if serializer is None:
         serializer = bytes_codec(stored, before)
@@ -211,6 +212,38 @@ def arrange(found: list[NamedConfig]) -> tuple[list[NamedConfig], NamedConfig | 
     return before, None, found
 
 
+def _check_byte_orders(stored: np.dtype[Any], filters: list[NamedConfig], serializer: NamedConfig | None) -> None:
+    """Refuse codecs that take the bytes for those of another byte order: what such bytes mean is anyone's guess."""
+    found = stored
+    for i, codec in enumerate(filters):
+        taken = _dtype_of(codec, "decode_dtype" if codec.name.endswith(".astype") else "dtype") or found
+        if taken != found and not (_is_little(taken) and _is_little(found)):
+            raise UnsupportedError(
+                f"codec {codec.name.removeprefix(CODEC_PREFIX)!r} takes elements of {taken.str} where {found.str} come",
+                field=f"filters[{i}]",
+            )
+        found = filtered(found, [codec])
+    if serializer is not None and not found.hasobject and not _is_little(found):
+        name = serializer.name.removeprefix(CODEC_PREFIX)
+        raise UnsupportedError(f"codec {name!r} takes elements in little-endian order, not {found.str}", field="dtype")
+
+
+def _is_little(dtype: np.dtype[Any]) -> bool:
+    """Whether no element, or part of one, is in big-endian order."""
+    return dtype.hasobject or is_ml_dtype(dtype) or dtype == dtype.newbyteorder("<")
+
+
+def _dtype_of(codec: NamedConfig, member: str) -> np.dtype[Any] | None:
+    """A dtype that a codec names; None where it names none, or one that the codec will refuse."""
+    spec = codec.configuration.get(member)
+    if codec.name.endswith(".bitround") or not isinstance(spec, str):
+        return None
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):
+        found = np.dtype(spec)
+        return None if found.hasobject else found
+    return None
+
+
 def _data_type(stored: np.dtype[Any], codecs: list[str]) -> DataType:
     """The data type of a v2 dtype; that of objects depends on the codec that stores them."""
     return DataType.of(stored) if not stored.hasobject else object_type(codecs)
@@ -234,14 +267,11 @@ def object_type(codecs: list[str]) -> DataType:
 def filtered(stored: np.dtype[Any], filters: list[NamedConfig]) -> np.dtype[Any]:
     """The dtype that the filters hand on, with its byte order."""
     for codec in filters:
-        member = "encode_dtype" if codec.name.endswith(".astype") else "astype"
-        spec = codec.configuration.get(member, codec.configuration.get("dtype"))
         if codec.name.endswith(".packbits"):
             stored = np.dtype("u1")
-        elif spec is not None and not codec.name.endswith(".bitround"):
-            with contextlib.suppress(TypeError, ValueError, SyntaxError):  # the codec refuses it, and says why
-                found = np.dtype(spec)
-                stored = stored if found.hasobject else found
+            continue
+        member = "encode_dtype" if codec.name.endswith(".astype") else "astype"
+        stored = _dtype_of(codec, member) or _dtype_of(codec, "dtype") or stored
     return stored
 
 

@@ -17,8 +17,8 @@ from daskzarr.metadata.array import (
     read_lengths,
 )
 from daskzarr.metadata.data_type import V2_ONLY, DataType
-from daskzarr.metadata.fill_value import read_structured_fill, write_structured_fill
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.v2_fill_value import read_structured_fill, write_structured_fill
 from daskzarr.rectilinear_grid import RectilinearGrid, Runs
 
 DOCUMENT = "zarr.json"

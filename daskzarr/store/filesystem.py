@@ -15,6 +15,7 @@ from daskzarr.store.protocol import Buffer, Listing, get_each
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _BATCH = 256
+_VERSIONS = ("ETag", "etag", "version_id", "generation", "mtime", "LastModified", "last_modified", "created")
 _URL_SAFE = "/!$&'()*+,;=:@~"
 
 
@@ -151,6 +152,15 @@ class FilesystemStore:
         if any(len(part) != stop - start for part, (start, stop) in zip(parts, bounds, strict=True)):
             return [self.get(key, byte_range) for byte_range in byte_ranges]  # a server that knows no ranges
         return parts
+
+    def version(self, key: str) -> tuple[str, ...] | None:
+        """What the file system notes of a file, another once that was replaced; None where it notes nothing."""
+        try:
+            found = self._here.info(self.path(key))
+        except self.missing:
+            return None
+        noted = [f"{name}={found[name]}" for name in _VERSIONS if found.get(name) is not None]
+        return (*noted, f"size={found.get('size')}") if noted else None
 
     def set(self, key: str, value: Buffer) -> None:
         """Write the whole file in one call."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from daskzarr.store import Buffer, Store
 from daskzarr.testing.store_wrapper import StoreWrapper
 
-READS = ("get", "get_many", "read_into")
+READS = ("get", "get_many", "get_ranges", "read_into")
 """Kinds of requests that bring a value."""
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.store import Buffer, ListableStore, Listing, ReadIntoStore, Store, WritableStore
+from daskzarr.store import (
+    Buffer,
+    ListableStore,
+    Listing,
+    RangeStore,
+    ReadIntoStore,
+    Store,
+    VersionedStore,
+    WritableStore,
+)
 
 _live: weakref.WeakValueDictionary[str, StoreWrapper] = weakref.WeakValueDictionary()
 
@@ -123,10 +132,31 @@ class _ReadingInto(StoreWrapper):
         return cast(ReadIntoStore, self.store).read_into(key, target)
 
 
+class _Ranges(StoreWrapper):
+    """What a wrapper of a store that reads several parts of a value at once has too."""
+
+    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+        """Parts of one value; ``before`` hears of each."""
+        for _ in byte_ranges:
+            self.before("get_ranges", key)
+        return cast(RangeStore, self.store).get_ranges(key, byte_ranges)
+
+
+class _Versions(StoreWrapper):
+    """What a wrapper of a store that tells versions has too."""
+
+    def version(self, key: str) -> Hashable:
+        """What changes when the value is replaced."""
+        self.before("version", key)
+        return cast(VersionedStore, self.store).version(key)
+
+
 _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (WritableStore, _Writing),
     (ListableStore, _Listing),
     (ReadIntoStore, _ReadingInto),
+    (RangeStore, _Ranges),
+    (VersionedStore, _Versions),
 )
 
 

@@ -20,7 +20,7 @@ from daskzarr.errors import CodecError, DaskZarrError, UnknownCodecError, Unsupp
 from daskzarr.metadata import DataType, NamedConfig
 
 FEW = settings(deadline=None, max_examples=25)
-MANY = settings(deadline=None, max_examples=60)
+MANY = settings(deadline=None, max_examples=120)
 LITTLE = NamedConfig("bytes", {"endian": "little"})
 ROUNDINGS = ["nearest-even", "towards-zero", "towards-positive", "towards-negative", "nearest-away"]
 SMALL_FLOATS = [
@@ -137,9 +137,8 @@ def test_bitround_rounds_floats_to_the_nearest(name, mantissa, data):
     assert as_carrier(found).tolist() == expected
 
 
-@pytest.mark.parametrize("name", INTEGERS)
-@FEW
-@given(st.data())
+@MANY
+@given(st.sampled_from(list(INTEGERS)), st.data())
 def test_bitround_rounds_integers_from_their_highest_bit(name, data):
     info = np.iinfo(name)
     near = st.integers(0, INTEGERS[name]).map(lambda n: 2**n)
@@ -268,7 +267,7 @@ def layout(name):
 
 
 @pytest.mark.parametrize("name", PACKED)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(st.data())
 def test_packbits_is_the_bits_one_after_the_other(name, data):
     bits, _, size = layout(name)
@@ -494,10 +493,9 @@ def scale_offset_oracle(value, offset, scale, low, high, decode):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-@pytest.mark.parametrize("name", [*INTEGERS, *SMALL_INTEGERS])
-@FEW
-@given(st.data())
-def test_scale_offset_of_integers_is_exact_or_refused(name, decode, data):
+@MANY
+@given(st.sampled_from([*INTEGERS, *SMALL_INTEGERS]), st.data())
+def test_scale_offset_of_integers_is_exact_or_refused(decode, name, data):
     bits = INTEGERS.get(name) or SMALL_INTEGERS[name]
     low, high = (0, 2**bits - 1) if name[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     numbers = st.integers(low, high) | st.integers(max(low, -9), min(high, 9)) | st.sampled_from([low, high])
@@ -568,7 +566,7 @@ def test_scale_offset_spells_its_numbers_as_fill_values():
     [
         *(("float32", {member: value}) for member in ("offset", "scale")
           for value in (None, True, "x", [1], {}, "NaN", "Infinity", 1e300, [1, 0], "0x3fc0")),
-        *(("int16", {member: value}) for member in ("offset", "scale") 
+        *(("int16", {member: value}) for member in ("offset", "scale")
           for value in (1.5, 40000, -40000, None, False, "1")),
         ("float32", {"scale": 0}), ("int8", {"scale": 0}), ("float32", {"scale": -0.0}),
         ("uint8", {"offset": -1}), ("uint8", {"offset": 1}), ("int16", {"novel": 1}), ("bool", {}), ("complex64", {}),
@@ -680,12 +678,10 @@ def real_numbers(draw, name):
     return found
 
 
-@pytest.mark.parametrize("target", REAL)
-@settings(deadline=None, max_examples=70)
-@given(st.data())
-def test_casting_is_exact_arithmetic(target, data):
-    source = data.draw(st.sampled_from(REAL))
-    mode = data.draw(st.sampled_from(ROUNDINGS))
+@pytest.mark.parametrize("mode", ROUNDINGS)
+@MANY
+@given(st.sampled_from(REAL), st.sampled_from(REAL), st.data())
+def test_casting_is_exact_arithmetic(mode, source, target, data):
     beyond = data.draw(st.sampled_from([None, "clamp", "wrap"] if "int" in target else [None, "clamp"]))
     array = data.draw(real_numbers(source))
     expected = exactly(exact_value(array), target, mode, beyond)
@@ -1357,7 +1353,7 @@ SENSE = {
 
 
 @pytest.mark.parametrize("codec", MEMBERS)
-@MANY
+@FEW
 @given(st.data())
 def test_any_configuration_is_refused_or_works(codec, data):
     options = {
@@ -1403,7 +1399,7 @@ STORED = [
 
 
 @pytest.mark.parametrize(("codec", "options", "name"), STORED)
-@MANY
+@FEW
 @given(st.data())
 def test_damaged_chunks_are_refused_or_of_the_right_shape(codec, options, name, data):
     if codec != "packbits":

@@ -5,11 +5,13 @@ import itertools
 import json
 import pickle
 import re
+import warnings
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.array.core import PerformanceWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +28,7 @@ from daskzarr import (
 )
 from daskzarr.block_grid import grid_cuts
 from daskzarr.chunk_grid import Box, RegularGrid
+from daskzarr.chunk_io import ArrayHandle, read_box
 from daskzarr.metadata import v3
 from daskzarr.rectilinear_grid import Edges, RectilinearGrid, runs_of
 from daskzarr.store import LocalStore, MappingStore
@@ -90,7 +93,9 @@ def test_the_published_example_is_read_and_written_again():
 def test_blocks_of_different_lengths_make_a_rectilinear_grid():
     values = put_array({})
     assert grid_of(values) == rectilinear([2, 4], 3)
-    assert values["c/1/2"] == bytes.fromhex("14001b0022002900"[:16]) + b"\0" * 16 or len(values["c/1/2"]) == 24
+    padded = np.zeros((4, 3), "i2")
+    padded[:, 0] = 20, 27, 34, 41
+    assert values["c/1/2"] == padded.tobytes()
     same(from_zarr(values).compute(), CELLS)
 
 
@@ -265,7 +270,7 @@ def rechunking_in(error):
 lists_of_runs = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(lists_of_runs, st.data())
 def test_edges_are_those_of_the_listed_lengths(runs, data):
     lengths = [length for length, count in runs for _ in range(count)]
@@ -305,7 +310,7 @@ def grids(draw, max_dims=3):
     return RectilinearGrid(tuple(shape), tuple(axes)), lengths
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(grids(), st.data())
 def test_a_box_meets_the_chunks_that_share_cells_with_it(drawn, data):
     grid, lengths = drawn
@@ -337,7 +342,7 @@ def test_a_box_meets_the_chunks_that_share_cells_with_it(drawn, data):
     assert grid.single(box) == (one[0] if one else None)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(grids(), st.data())
 def test_blocks_are_whole_chunks_and_never_larger_than_asked_for(drawn, data):
     grid, lengths = drawn
@@ -352,27 +357,34 @@ def test_blocks_are_whole_chunks_and_never_larger_than_asked_for(drawn, data):
             assert {a, b} <= edges
             assert b - a <= most or not [edge for edge in edges if a < edge < b]
         for (a, _), (_, b) in itertools.pairwise(starts):
-            assert b - a > min(most, b - a - 1) or b - a > most
+            assert b - a > most
 
 
 # ---- blocks
 
 
-@pytest.mark.parametrize(
-    "chunks", [((2, 4), (3, 3, 1)), ((5, 1), (2, 5)), ((6,), (1, 6)), ((3, 3), (4, 1, 2))], ids=str
-)
+@pytest.mark.parametrize("chunks", [((2, 4), (3, 3, 1)), ((5, 1), (2, 5)), ((6,), (1, 6)), ((3, 3), (3, 4))], ids=str)
 def test_a_block_is_a_stored_chunk(chunks):
     values = put_array({}, chunks=chunks)
     assert from_zarr(values).chunks == chunks
 
 
-@pytest.mark.xfail(
-    strict=True, reason="short chunks next to each other are put into one block, up to the longest's length"
+SEVERAL_A_BLOCK = pytest.mark.xfail(
+    strict=True,
+    reason="chunks next to each other are put into one block, up to the length of the longest, wherever it is",
 )
+
+
+@SEVERAL_A_BLOCK
 @pytest.mark.parametrize("lengths", [(1, 1, 5), (4, 1, 2), (2, 1, 1, 3), (5, 1, 1)], ids=str)
 def test_a_block_is_one_stored_chunk_where_several_would_fit(lengths):
-    values = put_array({}, chunks=((2, 4), lengths))
+    values = put_array({}, distinct_values((6, sum(lengths)), "int16"), chunks=((2, 4), lengths))
     assert from_zarr(values).chunks == ((2, 4), lengths)
+
+
+@SEVERAL_A_BLOCK
+def test_chunks_outside_the_array_do_not_make_blocks_larger():
+    assert from_zarr(stored((5,), [2, 2, 2, 9])).chunks == ((2, 2, 1),)
 
 
 def test_auto_blocks_are_whole_chunks_near_the_limit():
@@ -490,7 +502,6 @@ def test_a_chunk_that_hangs_over_the_edge_is_stored_whole(order):
     assert values["c/1/1"] == padded.tobytes(order)
     values["c/2/0"] = values["c/2/1"] = b"outside, and never looked at"
     array = from_zarr(values)
-    assert array.chunks == ((2, 3), (2, 1))
     same(array.compute(), cells)
     same(array[4:, 1:].compute(), cells[4:, 1:])
 
@@ -541,7 +552,7 @@ def test_what_was_stored_can_be_given_back():
 
 
 def test_lengths_of_stored_chunks_may_be_given():
-    values = put_array({}, chunks=((6,), (6, 1)), **{"chunks_": None} and {})
+    values = put_array({}, chunks=((6,), (6, 1)))
     assert from_zarr(values).chunks == ((6,), (6, 1))
     values = {}
     to_zarr(da.from_array(CELLS, chunks=((6,), (6, 1))), values, chunks=((2, 4), 3))
@@ -645,31 +656,55 @@ def test_a_run_of_very_many_chunks_is_a_few_numbers():
     assert len(pickle.dumps(grid)) < 500
 
 
-TAKES_FOR_EVER = pytest.mark.xfail(strict=True, reason="every edge is looked at, one after the other")
+@pytest.fixture
+def few_looks(monkeypatch):
+    """An error where edges are looked at one after the other: it would take for ever."""
+    looks = itertools.count()
+
+    def counted(ask):
+        def look(*args):
+            assert next(looks) < 100_000, "every edge is looked at"
+            return ask(*args)
+
+        return look
+
+    for name in ("bounds", "find"):
+        monkeypatch.setattr(Edges, name, counted(getattr(Edges, name)))
 
 
-@TAKES_FOR_EVER
-@pytest.mark.timeout(2)
+EVERY_EDGE = pytest.mark.xfail(strict=True, reason="every edge is looked at, one after the other: it takes for ever")
+
+
+@EVERY_EDGE
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("chunks", [None, "auto"])
 @pytest.mark.parametrize("entry", [[[3, MANY]], 3], ids=["a run", "equal steps"])
-def test_an_array_of_very_many_chunks_is_opened_and_read(entry, chunks):
+def test_an_array_of_very_many_chunks_is_opened_and_read(entry, chunks, few_looks):
     values = stored((3 * MANY, 2), entry, [1, 1])
     values[f"c/{MANY - 1}/1"] = np.array([7, 8, 9], "<i2").tobytes()
-    array = from_zarr(values, chunks=chunks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PerformanceWarning)
+        array = from_zarr(values, chunks=chunks)
     assert array[-2:].compute().tolist() == [[0, 8], [0, 9]]
 
 
-@TAKES_FOR_EVER
-@pytest.mark.timeout(2)
-def test_a_region_of_an_array_of_very_many_chunks_is_refused_or_written_at_once():
+@pytest.mark.timeout(20)
+def test_a_region_of_an_array_of_very_many_chunks_is_written_and_read(few_looks):
     values = stored((3 * MANY,), [[3, MANY]])
     part = da.from_array(np.arange(1, 10, dtype="i2"), chunks=3)
     to_zarr(part, values, mode="r+", region=slice(3 * MANY - 9, None))
     assert values[f"c/{MANY - 1}"] == np.array([7, 8, 9], "<i2").tobytes()
+    handle = ArrayHandle.of(open_array(values))
+    assert read_box(handle, Box((3 * MANY - 4,), (3 * MANY - 2,))).tolist() == [6, 7]
+
+
+@EVERY_EDGE
+@pytest.mark.timeout(20)
+def test_blocks_that_share_one_of_very_many_chunks_are_refused_at_once(few_looks):
+    values = stored((3 * MANY,), [[3, MANY]])
+    part = da.from_array(np.arange(1, 10, dtype="i2"), chunks=2)
     with pytest.raises(AlignmentError):
-        to_zarr(
-            da.from_array(np.arange(1, 10, dtype="i2"), chunks=2), values, mode="r+", region=slice(3 * MANY - 9, None)
-        )
+        to_zarr(part, values, mode="r+", region=slice(3 * MANY - 9, None))
 
 
 def test_many_listed_chunks_are_read():
@@ -685,7 +720,7 @@ def test_many_listed_chunks_are_read():
 # ---- any array, any edges, any slices
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(grids(), st.data())
 def test_any_array_is_read_and_written(drawn, data):
     grid, lengths = drawn

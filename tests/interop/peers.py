@@ -67,3 +67,12 @@ def as_known(key, release):
         failed = "wrong" if isinstance(error, AssertionError) else "refuses"
     if release in known.release.split(", "):
         assert failed == known.effect, f"{known.peer} {release} was to be: {known.effect}; it is: {failed}"
+
+
+def params(cases):
+    """Cases as parameters of a test, under their names; those that wait for daskzarr have to fail until then."""
+    return [pytest.param(case, id=case.name, marks=_marks(getattr(case, "waits", None))) for case in cases]
+
+
+def _marks(reason):
+    return [pytest.mark.xfail(strict=True, reason=f"waits for: {reason}")] if reason else []

@@ -14,7 +14,7 @@ import pytest
 import daskzarr
 
 from .cells import byte_strings, distinct, items, ragged, same, texts
-from .peers import as_known, did, drive, python_of
+from .peers import as_known, did, drive, params, python_of
 
 PYTHON = python_of("zarr2")
 RELEASE = "2.18.7"
@@ -284,7 +284,7 @@ def read_with_daskzarr(path, component=None, **how):
     return daskzarr.from_zarr(path, component, **how).compute(scheduler="synchronous")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(CASES))
 def test_daskzarr_reads_what_zarr_python_2_writes(case, done):
     written, (item, answer), _ = done[case.name]
     did(written)
@@ -293,7 +293,7 @@ def test_daskzarr_reads_what_zarr_python_2_writes(case, done):
         same(read_with_daskzarr(item["path"], **case.read), loaded(item))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(CASES))
 def test_zarr_python_2_reads_what_daskzarr_writes(case, done):
     _, _, (item, answer) = done[case.name]
     did(answer)
@@ -302,7 +302,7 @@ def test_zarr_python_2_reads_what_daskzarr_writes(case, done):
     same(read_with_daskzarr(item["path"], **case.read), found)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "|O" not in case.how["dtype"]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(case for case in CASES if "|O" not in case.how["dtype"]))
 def test_documents_say_the_same(case, done):
     _, (theirs, _), (ours, _) = done[case.name]
     documents = [json.loads((Path(item["path"]) / ".zarray").read_text()) for item in (theirs, ours)]

@@ -15,7 +15,7 @@ import pytest
 import daskzarr
 
 from .cells import byte_strings, distinct, items, native, same, texts
-from .peers import ROOT, as_known, did, drive
+from .peers import ROOT, as_known, did, drive, params
 
 MODULES = ROOT / ".peers-zarrita" / "node_modules"
 if not (MODULES / "zarrita").exists() or shutil.which("node") is None:
@@ -197,7 +197,7 @@ def listed(cell):
     return cell.item() if isinstance(cell, np.generic) else cell
 
 
-@pytest.mark.parametrize("case", OURS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(OURS))
 def test_zarrita_reads_what_daskzarr_writes(case, done):
     item, answer = done["read", case.name]
     with as_known(case.known, RELEASE):
@@ -211,7 +211,7 @@ def test_zarrita_reads_what_daskzarr_writes(case, done):
             same(np.lib.stride_tricks.as_strided(cells, case.data.shape, strides), case.data)
 
 
-@pytest.mark.parametrize("case", THEIRS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", params(THEIRS))
 def test_daskzarr_reads_what_zarrita_writes(case, done):
     item, answer = done["write", case.name]
     with as_known(case.known, RELEASE):
