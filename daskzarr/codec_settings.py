@@ -8,7 +8,7 @@ import numpy as np
 
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.metadata import DataType, NamedConfig, ZarrFormat, v2
-from daskzarr.metadata.data_type import byte_ordered
+from daskzarr.metadata.numpy_dtype import byte_ordered
 
 _SHUFFLE_WORDS = ("noshuffle", "shuffle", "bitshuffle")
 _NUMCODECS_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -120,6 +120,9 @@ def _as_v3(config: NamedConfig, itemsize: int) -> NamedConfig:
     options = dict(config.configuration)
     if name in _V3_ONLY:
         return NamedConfig(name)
+    for member in ("codecs", "index_codecs"):  # a pipeline within: no peer reads bare names there
+        if isinstance(options.get(member), (list, tuple)):
+            options[member] = [_as_v3(NamedConfig.read(item, member), itemsize).write() for item in options[member]]
     if name not in _V3_NAMES:
         return NamedConfig(config.name, _defaults(name, itemsize) | options, config.must_understand)
     if name == "blosc":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any, NoReturn
 
+_QUOTED = 120
+
 
 class DaskZarrError(Exception):
     """Root of every error daskzarr raises on purpose.
@@ -74,6 +76,19 @@ class DaskZarrError(Exception):
             if getattr(self, word) is None:
                 setattr(self, word, value)
         return self
+
+
+def short(value: Any) -> str:
+    """A value as an error quotes it: its beginning, if it is long.
+
+    >>> short("x" * 1000)[:12], len(short("x" * 1000))
+    ("'xxxxxxxxxxx", 120)
+    """
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested without end, or a number of very many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
 
 
 def _rebuild(cls: type[DaskZarrError], message: str) -> DaskZarrError:

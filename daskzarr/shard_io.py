@@ -82,7 +82,8 @@ def reads_less(store: Store, pipeline: CodecPipeline, chunk_slices: tuple[slice,
     shard: ShardingCodec | None = pipeline.shard
     if shard is None or not isinstance(store, RangeStore):
         return False
-    return 2 * inner_count(shard, _stored_box(pipeline, chunk_slices)) <= shard.grid.chunk_count
+    touched, count = inner_count(shard, _stored_box(pipeline, chunk_slices))
+    return 2 * touched <= count
 
 
 def read_part_of_shard(
@@ -97,6 +98,8 @@ def read_part_of_shard(
     box = _stored_box(pipeline, chunk_slices)
     cells = out.transpose(pipeline.axes)
     kept = _cache.get(store, key)
+    if kept is not None and kept.index.shape != shard.index.spec.shape:
+        kept = None  # another array was put there since
     for _ in range(_TRIES):
         version = _version(store, key) if kept is None else kept.version
         index = _read_index(store, key, shard) if kept is None else kept.index

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from daskzarr.errors import CodecError, UnknownCodecError
+from daskzarr.errors import CodecError, UnknownCodecError, short
 
 Array = npt.NDArray[Any]
 Buffer = bytes | bytearray | memoryview
@@ -129,14 +129,14 @@ class Options:
         """An integer from ``low`` to ``high``."""
         value = self.value(member, default)
         if type(value) is not int or not low <= value <= high:
-            raise self.error(f"{member} is {value!r}; it has to be an integer from {low} to {high}")
+            raise self.error(f"{member} is {short(value)}; it has to be an integer from {low} to {high}")
         return value
 
     def choice(self, member: str, allowed: Mapping[Any, Any], default: Any = REQUIRED) -> Any:
         """One of the allowed values, as what it stands for."""
         value = self.value(member, default)
         if isinstance(value, (list, dict)) or value not in allowed:
-            raise self.error(f"{member} is {value!r}; it can be {', '.join(map(repr, allowed))}")
+            raise self.error(f"{member} is {short(value)}; it can be {', '.join(map(repr, allowed))}")
         return allowed[value]
 
     def value(self, member: str, default: Any = REQUIRED) -> Any:

@@ -17,6 +17,8 @@ from daskzarr.errors import CodecError
 
 _COMPRESSORS = {name: name.encode() for name in ("lz4", "lz4hc", "blosclz", "zlib", "zstd")}
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+_NUMBERS = {0: 0, 1: 1, 2: 2, -1: -1}
+_GDALS_WORDS = {"NONE": 0, "BYTE": 1, "BIT": 2}
 _LIMIT = 2**31 - 1
 
 
@@ -97,7 +99,7 @@ class NumcodecsBloscCodec(BloscCodec):
     def from_config(cls, configuration: Mapping[str, Any], spec: BytesSpec) -> BloscCodec:
         """v2's spelling: ``shuffle`` is 0, 1, 2 or -1 (bits for one-byte elements); the array gives the size of one."""
         options = Options("numcodecs.blosc", configuration)
-        shuffle = options.choice("shuffle", {0: 0, 1: 1, 2: 2, -1: -1}, 1)
+        shuffle = options.choice("shuffle", _NUMBERS | _GDALS_WORDS, 1)
         if shuffle == -1:
             shuffle = 2 if spec.itemsize == 1 else 1
         options.value("typesize", None)  # written by some; the array knows better

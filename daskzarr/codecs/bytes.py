@@ -15,7 +15,8 @@ import numpy as np
 
 from daskzarr.codecs.base import Array, Buffer, BytesSpec, ChunkSpec, Kind, Options, wrong_size
 from daskzarr.errors import CodecError
-from daskzarr.metadata.data_type import byte_ordered, is_ml_dtype, np_dtype_of_v2, value_bits
+from daskzarr.metadata.data_type import np_dtype_of_v2
+from daskzarr.metadata.numpy_dtype import byte_ordered, is_ml_dtype, value_bits
 
 _LAST_CHARACTER = 0x10FFFF
 

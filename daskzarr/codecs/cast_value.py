@@ -15,9 +15,10 @@ import numpy as np
 
 from daskzarr.codecs.base import Array, ChunkSpec, Kind, Options
 from daskzarr.errors import CodecError, DaskZarrError, MetadataError
-from daskzarr.metadata.data_type import DataType, is_ml_dtype, value_bits
+from daskzarr.metadata.data_type import DataType
 from daskzarr.metadata.fill_value import fill_scalar
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.numpy_dtype import is_ml_dtype, value_bits
 
 Pairs = tuple[tuple[Any, Any], ...]
 

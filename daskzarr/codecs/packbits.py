@@ -16,7 +16,7 @@ import numpy as np
 
 from daskzarr.codecs.base import Array, Buffer, BytesSpec, ChunkSpec, Kind, Options
 from daskzarr.errors import CodecError
-from daskzarr.metadata.data_type import is_ml_dtype, value_bits
+from daskzarr.metadata.numpy_dtype import is_ml_dtype, value_bits
 
 _SLAB = 2**16
 

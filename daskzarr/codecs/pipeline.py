@@ -183,8 +183,10 @@ class CodecPipeline:
         direct = cells.dtype == dtype and cells.flags.c_contiguous
         if not direct:
             cells = new_array(shape, dtype)
-        found = self._decompress(data, cells)
-        if found is not cells:
+        # Memory of structures cannot be handed on as it is: some hold dates, which have no buffer.
+        target = cells.reshape(-1).view(np.uint8) if dtype.names else cells
+        found = self._decompress(data, target)
+        if found is not target:
             if len(found) != cells.nbytes:
                 raise wrong_size("bytes", len(found), cells.nbytes)
             cells = np.frombuffer(found, dtype).reshape(shape)

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from daskzarr.errors import UnknownCodecError
+from daskzarr.errors import UnknownCodecError, short
 
 ENTRY_POINTS = "daskzarr.codecs"
 
@@ -101,7 +101,9 @@ def register_codec(name: str, codec: Any, *, overwrite: bool = False) -> None:
     >>> register_codec("example.checksum", Crc32cCodec, overwrite=True)
     """
     if name in _CODECS and not overwrite:
-        raise UnknownCodecError(f"there is a codec {name!r} already; pass overwrite=True to replace it", codec=name)
+        raise UnknownCodecError(
+            f"there is a codec {short(name)} already; pass overwrite=True to replace it", codec=name
+        )
     if not isinstance(codec, str):
         _checked(name, codec)
     _CODECS[name] = codec
@@ -127,7 +129,7 @@ def _checked(name: str, codec: Any) -> Any:
     """A codec that says its kind."""
     if getattr(codec, "kind", None) not in ("array_to_array", "array_to_bytes", "bytes_to_bytes"):
         raise UnknownCodecError(
-            f"codec {name!r} has no kind: 'array_to_array', 'array_to_bytes' or 'bytes_to_bytes'", codec=name
+            f"codec {short(name)} has no kind: 'array_to_array', 'array_to_bytes' or 'bytes_to_bytes'", codec=name
         )
     return codec
 
@@ -144,7 +146,7 @@ def _from_elsewhere(name: str) -> Any:
         if found is not None:
             return found
     known = ", ".join(sorted(known for known in _CODECS if not known.startswith(("v2.", "n5."))))
-    raise UnknownCodecError(f"codec {name!r} is not known; known are {known}", codec=name)
+    raise UnknownCodecError(f"codec {short(name)} is not known; known are {known}", codec=name)
 
 
 @cache

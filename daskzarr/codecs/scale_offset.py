@@ -15,7 +15,8 @@ import numpy as np
 from daskzarr.codecs.base import Array, ChunkSpec, Kind, Options
 from daskzarr.codecs.cast_value import cast_numbers, is_integer, is_real, limits, scalar
 from daskzarr.errors import CodecError
-from daskzarr.metadata.data_type import DataType, is_ml_dtype
+from daskzarr.metadata.data_type import DataType
+from daskzarr.metadata.numpy_dtype import is_ml_dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from daskzarr.chunk_grid import Box, ChunkProjection, RegularGrid
 from daskzarr.codecs.base import Array, Buffer, BytesSpec, ChunkSpec, Kind, Options, new_array
 from daskzarr.codecs.fill import Fill
 from daskzarr.codecs.pipeline import CodecPipeline
-from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError
+from daskzarr.errors import CodecError, DaskZarrError, MissingChunkError, short
 from daskzarr.metadata.named_config import NamedConfig
 
 Index = npt.NDArray[np.uint64]
@@ -89,13 +89,21 @@ class ShardingCodec:
 
     def _each(self) -> Iterator[tuple[tuple[int, ...], Any]]:
         """The same one after the other."""
-        # With the dots, the one cell of a shard without axes is an array too.
         return ((number, (*self.grid.box(number).slices, ...)) for number in np.ndindex(*self.grid.counts))
 
     @property
     def index_range(self) -> ByteRange:
         """Where the index is in a shard."""
         return ByteRange(-self.index_size) if self.at_end else ByteRange(0, self.index_size)
+
+    @cached_property
+    def innermost_shape(self) -> tuple[int, ...]:
+        """Shape, along this shard's axes, of what can be read alone: of an inner chunk, or of one in that."""
+        inner = self.inner.shard
+        if inner is None:
+            return self.grid.chunk_shape
+        axes = self.inner.axes or ()
+        return tuple(inner.innermost_shape[axes.index(i)] for i in range(len(axes)))
 
     def check_can_write(self) -> None:
         """Refuse where an inner codec is unknown."""
@@ -120,18 +128,15 @@ class ShardingCodec:
 
     def decode(self, data: Buffer) -> Array:
         """All cells of a shard."""
+        self._check_room(data)
         out = new_array(self.spec.shape, self.spec.dtype)
         self.decode_into(data, out)
         return out
 
     def decode_into(self, data: Buffer, out: Array) -> None:
         """All cells of a shard, each inner chunk decoded in its place."""
+        self._check_room(data)
         view = memoryview(data)
-        if len(view) < self.index_size:
-            raise CodecError(
-                f"{len(view)} bytes are too few for a shard, whose index has {self.index_size}",
-                codec="sharding_indexed",
-            )
         index = self.read_index(view[-self.index_size :] if self.at_end else view[: self.index_size])
         words = index.reshape(-1, 2).tolist()
         for (number, slices), (offset, length) in zip(self._inner_chunks(), words, strict=True):
@@ -141,6 +146,14 @@ class ShardingCodec:
                 self._fill.into(out[slices])
             else:
                 raise _past_the_end(number, place)
+
+    def _check_room(self, data: Buffer) -> None:
+        """A shard holds its index at least."""
+        if len(data) < self.index_size:
+            raise CodecError(
+                f"{len(data)} bytes are too few for a shard, whose index has {self.index_size}: it is truncated",
+                codec="sharding_indexed",
+            )
 
     def read_index(self, data: Buffer) -> Index:
         """The index of a shard: offset and number of bytes of each inner chunk. Its checksum is verified."""
@@ -155,9 +168,9 @@ class ShardingCodec:
         for part in self.grid.project(box):
             place = self._place(index, part.chunk)
             if place is None:
-                self._fill.into(out[(*part.out_slices, ...)])
+                self._fill.into(_view(out, part.out_slices))
             elif not part.whole and (inner := self.inner.shard) is not None:
-                self._read_nested(inner, place, part, out[(*part.out_slices, ...)], get_ranges)
+                self._read_nested(inner, place, part, _view(out, part.out_slices), get_ranges)
             else:
                 found.append((place, part))
         if not found:
@@ -170,7 +183,7 @@ class ShardingCodec:
                 stop = start + (place.length or 0)
                 if stop > len(view):
                     raise _past_the_end(part.chunk, place)
-                self._place_cells(part, view[start:stop], out[(*part.out_slices, ...)])
+                self._place_cells(part, view[start:stop], _view(out, part.out_slices))
 
     def _place_cells(self, part: ChunkProjection, data: Buffer, cells: Array) -> None:
         """Decode one inner chunk to where its cells go."""
@@ -220,11 +233,18 @@ class ShardingCodec:
         return ByteRange(offset, length)
 
 
+def _view(array: Array, slices: tuple[slice, ...]) -> Array:
+    """Some cells of an array: with the dots, the one cell of an array without axes is an array too."""
+    index: Any = (*slices, ...)
+    found: Array = array[index]
+    return found
+
+
 def _inner_shape(options: Options, shard: tuple[int, ...]) -> tuple[int, ...]:
     """The inner chunk shape, which has to divide that of the shard."""
     value = options.value("chunk_shape")
     if not isinstance(value, (list, tuple)) or any(type(n) is not int or n < 1 for n in value):
-        raise options.error(f"chunk_shape is {value!r}; it has to be integers of at least 1")
+        raise options.error(f"chunk_shape is {short(value)}; it has to be integers of at least 1")
     if len(value) != len(shard) or any(whole % part for whole, part in zip(shard, value, strict=False)):
         raise options.error(f"chunk_shape {list(value)} does not divide the shard, whose shape is {list(shard)} here")
     return tuple(value)
@@ -238,7 +258,7 @@ def _nested(options: Options, member: str, spec: ChunkSpec) -> CodecPipeline:
     configs = [NamedConfig.read(codec, f"{member}[{i}]") for i, codec in enumerate(value)]
     for config in configs:
         if config.name.startswith(("v2.", "n5.")):
-            raise options.error(f"{member} holds {config.name!r}, which is not supported")
+            raise options.error(f"{member} holds {short(config.name)}, which is not supported")
     try:
         return CodecPipeline.resolve(configs, spec)
     except RecursionError:
@@ -281,7 +301,9 @@ def _past_the_end(number: tuple[int, ...], place: ByteRange) -> CodecError:
     )
 
 
-def inner_count(shard: ShardingCodec, box: Box) -> int:
-    """How many inner chunks a box of the shard touches."""
-    parts = zip(box.start, box.stop, shard.grid.chunk_shape, strict=True)
-    return math.prod(-(-stop // n) - start // n for start, stop, n in parts)
+def inner_count(shard: ShardingCodec, box: Box) -> tuple[int, int]:
+    """How many innermost chunks a box of the shard touches, and how many there are in all."""
+    shape = shard.innermost_shape
+    parts = zip(box.start, box.stop, shape, strict=True)
+    touched = math.prod(-(-stop // n) - start // n for start, stop, n in parts)
+    return touched, math.prod(whole // n for whole, n in zip(shard.spec.shape, shape, strict=True))

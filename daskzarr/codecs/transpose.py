@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from daskzarr.codecs.base import Array, ChunkSpec, Kind, Options
+from daskzarr.errors import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class TransposeCodec:
         if order in ("C", "F"):
             order = axes if order == "C" else axes[::-1]
         if not isinstance(order, (list, tuple)) or any(type(i) is not int for i in order) or sorted(order) != axes:
-            raise options.error(f"order is {order!r}; it has to name each of the {len(axes)} axes once")
+            raise options.error(f"order is {short(order)}; it has to name each of the {len(axes)} axes once")
         options.end()
         return cls(spec, tuple(order))
 

@@ -205,9 +205,12 @@ class StoredGroup:
 
 def users_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Attributes without those in which netCDF-C keeps its books (NCZarr)."""
-    if not any(name.lower().startswith("_nczarr") for name in attributes):
+    noted = [name for name in attributes if name.lower().startswith("_nczarr")]
+    if not noted:
         return attributes
-    return {name: value for name, value in attributes.items() if not name.lower().startswith("_nczarr")}
+    if attributes.get(v2.DIMENSIONS) == ["_scalar_"]:
+        noted.append(v2.DIMENSIONS)
+    return {name: value for name, value in attributes.items() if name not in noted}
 
 
 def node_of(

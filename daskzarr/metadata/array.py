@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
-from daskzarr.errors import MetadataError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.data_type import DataType
 from daskzarr.metadata.fill_value import fill_scalar
 from daskzarr.metadata.named_config import NamedConfig
 from daskzarr.metadata.shards import inner_chunk_shape
 from daskzarr.rectilinear_grid import RectilinearGrid
 
+_MOST_AXES = 32  # what every NumPy has
 ChunkGrid = RegularGrid | RectilinearGrid
 ZarrFormat = Literal[2, 3, "n5"]
 
@@ -40,6 +43,8 @@ class ArrayMetadata:
     zarr_format: ZarrFormat = 3
 
     def __post_init__(self) -> None:
+        if len(self.shape) > _MOST_AXES:
+            raise UnsupportedError(f"the array has {len(self.shape)} axes; {_MOST_AXES} is the most", field="shape")
         grid = self.chunk_grid
         lengths = grid.chunk_shape if isinstance(grid, RegularGrid) else grid.chunk_shapes
         if len(lengths) != len(self.shape):
@@ -56,6 +61,9 @@ class ArrayMetadata:
     @property
     def fill_scalar(self) -> Any:
         """The fill value as a NumPy scalar, or an object of an array of objects."""
+        for codec in self.codecs if self.data_type.dtype.hasobject else ():
+            if codec.name == "numcodecs.vlen-array" and self.fill_value in (None, 0, ""):
+                return _empty(codec.configuration.get("dtype"))
         return fill_scalar(self.data_type, self.fill_value)
 
     @property
@@ -65,6 +73,14 @@ class ArrayMetadata:
 
     def compact(self) -> str:
         """What reading and writing chunks needs, in a few hundred characters: this travels in every task."""
+        try:
+            return self._compact()
+        except RecursionError:
+            pass  # its traceback is too long to travel with the error
+        raise MetadataError("the metadata are nested too deeply", field="codecs")
+
+    def _compact(self) -> str:
+        """The same."""
         return json.dumps(
             [
                 self.shape,
@@ -103,6 +119,14 @@ class GroupMetadata:
     zarr_format: ZarrFormat = 3
 
 
+def _empty(dtype: Any) -> Any:
+    """The array of no elements that an absent cell of arrays reads as."""
+    try:
+        return np.zeros(0, dtype)
+    except (TypeError, ValueError, SyntaxError, IndexError):
+        return None  # the codec refuses the dtype, and says why
+
+
 def _compact_grid(grid: ChunkGrid) -> Any:
     """A chunk shape, or what a rectilinear grid is made of."""
     return grid.chunk_shape if isinstance(grid, RegularGrid) else {"rectilinear": grid.chunk_shapes}
@@ -124,16 +148,16 @@ def strip_for_reading(metadata: ArrayMetadata) -> ArrayMetadata:
 def read_lengths(value: Any, place: str, *, least: int) -> tuple[int, ...]:
     """A JSON list of lengths, each at least ``least``."""
     if not isinstance(value, list) or not all(type(n) is int and n >= least for n in value):
-        raise MetadataError(f"{value!r} is no list of integers of at least {least}", field=place)
+        raise MetadataError(f"{short(value)} is no list of integers of at least {least}", field=place)
     if any(n >= 2**63 for n in value):
-        raise MetadataError(f"{value!r} holds a length beyond 2^63 - 1", field=place)
+        raise MetadataError(f"{short(value)} holds a length beyond 2^63 - 1", field=place)
     return tuple(value)
 
 
 def read_dimension_names(value: Any, place: str) -> tuple[str | None, ...]:
     """A JSON list of names and nulls."""
     if not isinstance(value, list) or not all(name is None or isinstance(name, str) for name in value):
-        raise MetadataError(f"{value!r} is no list of names", field=place)
+        raise MetadataError(f"{short(value)} is no list of names", field=place)
     return tuple(value)
 
 

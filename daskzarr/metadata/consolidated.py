@@ -5,7 +5,6 @@ It is a member of a Zarr v3 group's document, and the document ``.zmetadata`` be
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from daskzarr.metadata.documents import (
     bare,
     format_of,
 )
+from daskzarr.metadata.json_text import to_utf8
 
 _V2_NAMES = (v2.ARRAY_DOCUMENT, v2.GROUP_DOCUMENT, v2.ATTRIBUTES_DOCUMENT)
 _NAME = r"(?!\.+(?:/|\Z))[^/\\\0]+"
@@ -148,7 +148,7 @@ def format_stored(document: Document) -> bytes:
     """
     is_long = CONSOLIDATED_MEMBER in document or "zarr_consolidated_format" in document
     try:
-        return json.dumps(document, indent=None if is_long else 2).encode()
+        return to_utf8(document, indent=None if is_long else 2)
     except (ValueError, RecursionError):
         raise MetadataError("the document is nested too deeply to be written") from None
 

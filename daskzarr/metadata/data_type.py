@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.numpy_dtype import (
+    ML_DTYPES,
+    byte_ordered,
+    holds_arrays,
+    is_ml_dtype,
+    ml_dtype,
+    without_padding,
+)
 
 V2_ONLY = "v2.dtype"
 
@@ -25,19 +33,10 @@ _VARIABLE = {"string": str, "bytes": bytes, "variable_length_bytes": bytes, "bin
 _SIZED = {"fixed_length_utf32": ("U", 4), "null_terminated_bytes": ("S", 1), "raw_bytes": ("V", 1)}
 _TIMES = {"numpy.datetime64": "M8", "numpy.timedelta64": "m8"}
 _STRUCTS = ("struct", "structured")
-# Bits that count in each element; the rest of the byte means nothing.
-_SMALL = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
-_ML_DTYPES = (
-    *_SMALL,
-    "bfloat16",
-    *(
-        f"float8_{form}"
-        for form in ("e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
-    ),
-)
-_PAIRS = ("float16", "bfloat16", *(name for name in _ML_DTYPES if name.startswith("float")))
+_PAIRS = ("float16", "bfloat16", *(name for name in ML_DTYPES if name.startswith("float")))
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic")
 _MOST = 2**31 - 1
+_WIDEST = 2**20  # bytes of an element: its fill value is kept with the metadata, and travels with every task
 _DEEPEST = 32
 
 
@@ -79,7 +78,7 @@ class DataType:
         if dtype.subdtype is not None:
             raise UnsupportedError(f"dtype {dtype} is an array itself; give the array more axes instead")
         native = without_padding(dtype)
-        if _holds_arrays(native):
+        if holds_arrays(native):
             return cls(V2_ONLY, native, {"dtype": v2_dtype(native)})
         return _read(_config_of(native), False, 0)
 
@@ -106,27 +105,6 @@ class DataType:
         return _VARIABLE.get(self.name)
 
 
-def byte_ordered(dtype: np.dtype[Any]) -> bool:
-    """Whether elements of a dtype, or parts of them, have a byte order."""
-    if dtype.names:
-        return any(byte_ordered(dtype[name]) for name in dtype.names)
-    if dtype.subdtype:
-        return byte_ordered(dtype.subdtype[0])
-    if is_ml_dtype(dtype):
-        return dtype.itemsize > 1
-    return dtype.kind in "iufcmMU" and dtype.itemsize > 1
-
-
-def is_ml_dtype(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is one of those that ml_dtypes adds to NumPy."""
-    return dtype.name in _ML_DTYPES
-
-
-def value_bits(dtype: np.dtype[Any]) -> int | None:
-    """Bits that count in an element smaller than a byte; None for all other dtypes."""
-    return _SMALL.get(dtype.name)
-
-
 def v2_dtype(dtype: np.dtype[Any]) -> Any:
     """A NumPy dtype as Zarr v2 writes it: a string, or a list of fields (Zarr v2, data type encoding).
 
@@ -142,34 +120,12 @@ def v2_dtype(dtype: np.dtype[Any]) -> Any:
     return dtype.str
 
 
-def without_padding(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype with fields one behind the other, in native byte order."""
-    if dtype.names is None:
-        if dtype.subdtype is None:
-            return dtype if dtype.isnative else dtype.newbyteorder("=")
-        base, shape = dtype.subdtype
-        if 0 in shape:
-            raise UnsupportedError(f"a field of dtype {dtype} has no cells, which no format can store")
-        return np.dtype((without_padding(base), shape))
-    titled = [name for name in dtype.names if len(dtype.fields[name]) > 2]  # type: ignore[index]
-    if titled:
-        raise UnsupportedError(f"field {titled[0]!r} of the dtype has a title, which no format can store")
-    return np.dtype([(name, without_padding(dtype[name])) for name in dtype.names])
-
-
 def _v2_field(name: str, dtype: np.dtype[Any]) -> list[Any]:
     """A field of a structured dtype, with its shape where it is an array."""
     if dtype.subdtype is None:
         return [name, v2_dtype(dtype)]
     base, shape = dtype.subdtype
     return [name, v2_dtype(base), list(shape)]
-
-
-def _holds_arrays(dtype: np.dtype[Any]) -> bool:
-    """Whether a field, however deep, is an array."""
-    if dtype.subdtype is not None:
-        return True
-    return any(_holds_arrays(dtype[name]) for name in dtype.names or ())
 
 
 def _config_of(dtype: np.dtype[Any]) -> NamedConfig:
@@ -209,9 +165,9 @@ def _read(config: NamedConfig, v2_too: bool, depth: int) -> DataType:
     if name in _SIZED:
         kind, width = _SIZED[name]
         length = _only(name, given, "length_bytes")
-        if type(length) is not int or not width <= length <= _MOST or length % width:
+        if type(length) is not int or not width <= length <= _WIDEST or length % width:
             raise MetadataError(
-                f"length_bytes of {name!r} is {length!r}; it has to be a multiple of {width} from {width} on",
+                f"length_bytes of {short(name)} is {short(length)}; it has to be a multiple of {width} up to 2^20",
                 field="data_type",
             )
         return DataType(name, np.dtype(f"{kind}{length // width}"), given)
@@ -221,7 +177,7 @@ def _read(config: NamedConfig, v2_too: bool, depth: int) -> DataType:
         return DataType(name, without_padding(np_dtype_of_v2(given["dtype"])), given)
     if given:
         raise MetadataError(
-            f"data type {name!r} has an unknown configuration {', '.join(map(repr, given))}", field="data_type"
+            f"data type {short(name)} has an unknown configuration {', '.join(map(repr, given))}", field="data_type"
         )
     return DataType(name, _plain_dtype(name))
 
@@ -234,37 +190,23 @@ def _plain_dtype(name: str) -> np.dtype[Any]:
         return np.dtype(_SAME[name])
     if name in _VARIABLE:
         return np.dtype(object)
-    if name in _ML_DTYPES:
-        return _ml_dtype(name)
+    if name in ML_DTYPES:
+        return ml_dtype(name)
     if name.startswith("complex_") and name.removeprefix("complex_") in _PAIRS:
         part = _plain_dtype(name.removeprefix("complex_"))
         return np.dtype([("real", part), ("imag", part)])
     match = re.fullmatch(r"r([1-9][0-9]{0,10})", name)
-    if match and int(match[1]) % 8 == 0 and int(match[1]) <= 8 * _MOST:
+    if match and int(match[1]) % 8 == 0 and int(match[1]) <= 8 * _WIDEST:
         return np.dtype(f"V{int(match[1]) // 8}")
-    known = ", ".join((*_CORE, "r<bits>", *_VARIABLE, *_SIZED, *_TIMES, *_STRUCTS, *_ML_DTYPES))
-    raise UnsupportedError(f"data type {name!r} is not supported; known are {known}", field="data_type")
-
-
-def _ml_dtype(name: str) -> np.dtype[Any]:
-    """A dtype of the package ml_dtypes, which is needed only where such data are."""
-    try:
-        import ml_dtypes
-
-        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-    except (ImportError, AttributeError):
-        raise UnsupportedError(
-            f"data type {name!r} needs the package ml_dtypes, in a version that has it: pip install -U ml_dtypes",
-            field="data_type",
-        ) from None
-    return found
+    known = ", ".join((*_CORE, "r<bits>", *_VARIABLE, *_SIZED, *_TIMES, *_STRUCTS, *ML_DTYPES))
+    raise UnsupportedError(f"data type {short(name)} is not supported; known are {known}", field="data_type")
 
 
 def _only(name: str, given: Mapping[str, Any], member: str) -> Any:
     """The one member that a configuration has to have."""
     if set(given) != {member}:
         raise MetadataError(
-            f"data type {name!r} is configured by {member!r} and nothing else; here are {', '.join(given) or 'none'}",
+            f"data type {name!r} is configured by {member!r} and nothing else; here are {short(list(given))}",
             field="data_type",
         )
     return given[member]
@@ -276,10 +218,10 @@ def _read_time(name: str, given: Mapping[str, Any]) -> DataType:
     unit = "us" if unit == "μs" else unit
     if set(given) != {"unit", "scale_factor"} or unit not in _UNITS or type(factor) is not int:
         raise MetadataError(
-            f"data type {name!r} is configured by unit ({', '.join(_UNITS)}) and scale_factor", field="data_type"
+            f"data type {short(name)} is configured by unit ({', '.join(_UNITS)}) and scale_factor", field="data_type"
         )
     if not 1 <= factor <= _MOST or (unit == "generic" and factor != 1):
-        raise MetadataError(f"scale_factor of {name!r} is {factor}; it can be 1 to 2^31 - 1", field="data_type")
+        raise MetadataError(f"scale_factor of {short(name)} is {factor}; it can be 1 to 2^31 - 1", field="data_type")
     dtype = np.dtype(_TIMES[name] + ("" if unit == "generic" else f"[{factor}{unit}]"))
     return DataType(name, dtype, given)
 
@@ -287,19 +229,19 @@ def _read_time(name: str, given: Mapping[str, Any]) -> DataType:
 def _read_struct(name: str, fields: Any, given: Mapping[str, Any], depth: int) -> DataType:
     """A structure: named parts, one behind the other. Both spellings of a field are met under both names."""
     if not isinstance(fields, list) or not fields:
-        raise MetadataError(f"fields of {name!r} has to be a list with at least one field", field="data_type")
+        raise MetadataError(f"fields of {short(name)} has to be a list with at least one field", field="data_type")
     parts = []
     for item in fields:
         if isinstance(item, dict) and set(item) == {"name", "data_type"}:
             item = [item["name"], item["data_type"]]
         if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str) or not item[0]:
-            raise MetadataError(f"{item!r} is no field: it has to have a name and a data_type", field="data_type")
+            raise MetadataError(f"{short(item)} is no field: it has to have a name and a data_type", field="data_type")
         config = NamedConfig.read(item[1], "data_type")
         if not config.must_understand:
-            raise MetadataError(f"the data type of field {item[0]!r} has to be understood", field="data_type")
+            raise MetadataError(f"the data type of field {short(item[0])} has to be understood", field="data_type")
         part = _read(config, False, depth + 1)
         if part.variable:
-            raise MetadataError(f"field {item[0]!r} has no fixed size, which a structure needs", field="data_type")
+            raise MetadataError(f"field {short(item[0])} has no fixed size, which a structure needs", field="data_type")
         parts.append((item[0], part.dtype))
     return DataType(name, _struct_dtype(parts, "data_type"), given)
 
@@ -307,8 +249,8 @@ def _read_struct(name: str, fields: Any, given: Mapping[str, Any], depth: int) -
 def _struct_dtype(parts: list[Any], place: str) -> np.dtype[Any]:
     """The NumPy dtype of fields."""
     size = sum(dtype.itemsize * math.prod(shape[0] if shape else ()) for _, dtype, *shape in parts)
-    if size > _MOST:  # NumPy would count them in 32 bits
-        raise MetadataError(f"an element has {size} bytes; 2^31 - 1 is the most", field=place)
+    if size > _WIDEST:
+        raise MetadataError(f"an element has {size} bytes; 2^20 is the most", field=place)
     try:
         return np.dtype(parts)
     except (ValueError, TypeError) as error:
@@ -327,23 +269,25 @@ def np_dtype_of_v2(spec: Any, depth: int = 0) -> np.dtype[Any]:
     """
     if isinstance(spec, list):
         return _v2_struct(spec, depth)
-    if isinstance(spec, str) and spec in _ML_DTYPES:
-        return _ml_dtype(spec)  # as tensorstore writes them
+    if isinstance(spec, str) and spec in ML_DTYPES:
+        return ml_dtype(spec)  # as tensorstore writes them
     match = _V2_DTYPE.fullmatch(spec) if isinstance(spec, str) else None
     if match is None:
-        raise UnsupportedError(f"dtype {spec!r} is not supported", field="dtype")
+        raise UnsupportedError(f"dtype {short(spec)} is not supported", field="dtype")
     order, kind, size, factor, unit = match.groups()
     if kind in _V2_SIZES:
         known = size in map(str, _V2_SIZES[kind])
     else:
-        known = unit is None and (not size if kind == "O" else 0 < int(size or 0) * (4 if kind == "U" else 1) <= _MOST)
+        known = unit is None and (
+            not size if kind == "O" else 0 < int(size or 0) * (4 if kind == "U" else 1) <= _WIDEST
+        )
     if not known or (unit is not None and kind not in "mM"):
-        raise UnsupportedError(f"dtype {spec!r} is not supported", field="dtype")
+        raise UnsupportedError(f"dtype {short(spec)} is not supported", field="dtype")
     dtype = _v2_time(spec, kind, factor, unit) if kind in "mM" else np.dtype(kind + size)
     if not byte_ordered(dtype):
         return dtype  # whatever its byte order: NCZarr writes >S1
     if order == "|":
-        raise MetadataError(f"dtype {spec!r} has several bytes an element and no byte order", field="dtype")
+        raise MetadataError(f"dtype {short(spec)} has several bytes an element and no byte order", field="dtype")
     return dtype.newbyteorder("<" if order == "<" else ">")
 
 
@@ -354,7 +298,7 @@ def _v2_time(spec: str, kind: str, factor: str | None, unit: str | None) -> np.d
         return _read_time(name, {"unit": unit or "generic", "scale_factor": int(factor or 1)}).dtype
     except MetadataError:
         raise UnsupportedError(
-            f"dtype {spec!r} is not supported; units are {', '.join(_UNITS[:-1])}", field="dtype"
+            f"dtype {short(spec)} is not supported; units are {', '.join(_UNITS[:-1])}", field="dtype"
         ) from None
 
 
@@ -366,16 +310,18 @@ def _v2_struct(spec: list[Any], depth: int) -> np.dtype[Any]:
     for item in spec:
         if not isinstance(item, list) or len(item) not in (2, 3) or not isinstance(item[0], str) or not item[0]:
             raise MetadataError(
-                f"{item!r} is no field: it has to be a name and a dtype, or these and a shape", field="dtype"
+                f"{short(item)} is no field: it has to be a name and a dtype, or these and a shape", field="dtype"
             )
         dtype = np_dtype_of_v2(item[1], depth + 1)
         if dtype.hasobject:
-            raise UnsupportedError(f"field {item[0]!r} holds objects, which a structure cannot store", field="dtype")
+            raise UnsupportedError(
+                f"field {short(item[0])} holds objects, which a structure cannot store", field="dtype"
+            )
         if len(item) == 2:
             parts.append((item[0], dtype))
             continue
         shape = [item[2]] if type(item[2]) is int else item[2]
         if not isinstance(shape, list) or not all(type(n) is int and 1 <= n <= _MOST for n in shape) or len(shape) > 32:
-            raise MetadataError(f"field {item[0]!r} has the shape {item[2]!r}", field="dtype")
+            raise MetadataError(f"field {short(item[0])} has the shape {short(item[2])}", field="dtype")
         parts.append((item[0], dtype, tuple(shape)))
     return _struct_dtype(parts, "dtype")

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from daskzarr.errors import MetadataError
-from daskzarr.metadata.data_type import DataType, is_ml_dtype, value_bits
+from daskzarr.errors import MetadataError, short
+from daskzarr.metadata.data_type import DataType
+from daskzarr.metadata.numpy_dtype import is_ml_dtype, value_bits
 
 _SPECIAL = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 _LENIENT = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "+Infinity": np.inf, "infinity": np.inf}
@@ -68,12 +69,6 @@ def default_fill(data_type: DataType) -> Any:
     if data_type.variable is not None:
         return ""
     return None if data_type.dtype.hasobject else spell(data_type, from_json(data_type.dtype, None))
-
-
-def short(value: Any) -> str:
-    """A value as an error shows it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def from_json(dtype: np.dtype[Any], value: Any) -> Any:

@@ -24,9 +24,17 @@ def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, A
 def format_object(document: Mapping[str, Any]) -> bytes:
     """A document as UTF-8 JSON. Values that JSON cannot hold are refused by name, never bent."""
     try:
-        return json.dumps(document, indent=2, allow_nan=False).encode()
+        return to_utf8(document, indent=2, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise MetadataError(f"the document cannot be written as JSON: {error}") from None
+
+
+def to_utf8(document: Mapping[str, Any], **options: Any) -> bytes:
+    """JSON text without escapes, which some readers get wrong; half a character can be written by an escape only."""
+    try:
+        return json.dumps(document, ensure_ascii=False, **options).encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, **options).encode()
 
 
 def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

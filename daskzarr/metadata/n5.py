@@ -10,7 +10,7 @@ import numpy as np
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.array import ArrayMetadata, GroupMetadata, read_dimension_names, read_lengths
 from daskzarr.metadata.data_type import DataType
 from daskzarr.metadata.fill_value import default_fill
@@ -236,5 +236,5 @@ def _checked(attributes: Mapping[str, Any], reserved: tuple[str, ...]) -> dict[s
     """Attributes, none of which has a name that means something to N5."""
     for name in ("n5", *reserved):
         if name in attributes:
-            raise MetadataError(f"N5 uses the name {name!r} itself: no attribute can have it", field="attributes")
+            raise MetadataError(f"N5 uses the name {short(name)} itself: no attribute can have it", field="attributes")
     return dict(attributes)

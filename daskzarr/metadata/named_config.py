@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from daskzarr.errors import MetadataError
+from daskzarr.errors import MetadataError, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,16 @@ class NamedConfig:
         if isinstance(value, str):
             return cls(value)
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            raise MetadataError(f"{value!r} is neither a name nor an object with a name", field=place)
+            raise MetadataError(f"{short(value)} is neither a name nor an object with a name", field=place)
         unknown = set(value) - {"name", "configuration", "must_understand"}
         if unknown:
-            raise MetadataError(f"unknown members {sorted(unknown)} beside the name {value['name']!r}", field=place)
+            raise MetadataError(
+                f"unknown members {sorted(unknown)} beside the name {short(value['name'])}", field=place
+            )
         configuration = value.get("configuration", {})
         must_understand = value.get("must_understand", True)
         if not isinstance(configuration, dict) or not isinstance(must_understand, bool):
-            raise MetadataError(f"the configuration of {value['name']!r} is not an object", field=place)
+            raise MetadataError(f"the configuration of {short(value['name'])} is not an object", field=place)
         return cls(value["name"], configuration, must_understand)
 
     def write(self) -> dict[str, Any]:

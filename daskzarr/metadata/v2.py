@@ -10,7 +10,7 @@ import numpy as np
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.array import (
     ArrayMetadata,
     GroupMetadata,
@@ -18,16 +18,9 @@ from daskzarr.metadata.array import (
     read_dimension_names,
     read_lengths,
 )
-from daskzarr.metadata.data_type import (
-    V2_ONLY,
-    DataType,
-    byte_ordered,
-    is_ml_dtype,
-    np_dtype_of_v2,
-    v2_dtype,
-    without_padding,
-)
+from daskzarr.metadata.data_type import V2_ONLY, DataType, np_dtype_of_v2, v2_dtype
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.numpy_dtype import byte_ordered, is_ml_dtype, without_padding
 from daskzarr.metadata.v2_fill_value import read_v2_fill, write_v2_fill
 
 ARRAY_DOCUMENT = ".zarray"
@@ -59,16 +52,20 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     _check_format(document)
     shape = read_lengths(document["shape"], "shape", least=0)
     chunk_shape = read_lengths(document["chunks"], "chunks", least=0)
+    if len(chunk_shape) != len(shape):
+        raise MetadataError(f"chunks has {len(chunk_shape)} lengths and shape {len(shape)}", field="chunks")
     if any(chunk == 0 < length for chunk, length in zip(chunk_shape, shape, strict=False)):
-        raise MetadataError(f"chunks is {document['chunks']!r}, with a 0 where the axis has cells", field="chunks")
+        raise MetadataError(f"chunks is {short(document['chunks'])}, with a 0 where the axis has cells", field="chunks")
     nczarr = _nczarr(document, attributes)
     if nczarr_scalar(nczarr) and shape == chunk_shape == (1,):
         shape = chunk_shape = ()  # netCDF-C stores a scalar as an array of one cell, and says so
     separator = document.get("dimension_separator", ".")
     if separator not in (".", "/"):
-        raise MetadataError(f"{separator!r} is no dimension_separator; '.' and '/' are", field="dimension_separator")
+        raise MetadataError(
+            f"{short(separator)} is no dimension_separator; '.' and '/' are", field="dimension_separator"
+        )
     if document["order"] not in ("C", "F"):
-        raise MetadataError(f"{document['order']!r} is no order; 'C' and 'F' are", field="order")
+        raise MetadataError(f"{short(document['order'])} is no order; 'C' and 'F' are", field="order")
     stored = np_dtype_of_v2(document["dtype"])
     if nczarr is not None and "_NCZARR_ARRAY" in document and stored.kind == "U" and stored.itemsize == 4:
         stored = np.dtype("S1")  # netCDF-C 4.9.0 called a byte of text so
@@ -141,14 +138,16 @@ def codec_config(codec: NamedConfig) -> dict[str, Any]:
     if codec.name in _OBJECT_CODECS:
         return {"id": codec.name}  # one codec, of one name in both formats
     if not codec.name.startswith(CODEC_PREFIX):
-        raise MetadataError(f"Zarr v2 cannot express the codec {codec.name!r}", codec=codec.name)
+        raise MetadataError(f"Zarr v2 cannot express the codec {short(codec.name)}", codec=codec.name)
     return {"id": codec.name.removeprefix(CODEC_PREFIX), **codec.configuration}
 
 
 def _check_format(document: Mapping[str, Any]) -> None:
     """The format number has to be 2."""
     if document.get("zarr_format") != 2 or type(document["zarr_format"]) is not int:
-        raise MetadataError(f"zarr_format is {document.get('zarr_format')!r} where 2 has to be", field="zarr_format")
+        raise MetadataError(
+            f"zarr_format is {short(document.get('zarr_format'))} where 2 has to be", field="zarr_format"
+        )
 
 
 def _nczarr(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -225,7 +224,9 @@ def _check_byte_orders(stored: np.dtype[Any], filters: list[NamedConfig], serial
         found = filtered(found, [codec])
     if serializer is not None and not found.hasobject and not _is_little(found):
         name = serializer.name.removeprefix(CODEC_PREFIX)
-        raise UnsupportedError(f"codec {name!r} takes elements in little-endian order, not {found.str}", field="dtype")
+        raise UnsupportedError(
+            f"codec {short(name)} takes elements in little-endian order, not {found.str}", field="dtype"
+        )
 
 
 def _is_little(dtype: np.dtype[Any]) -> bool:
@@ -236,7 +237,7 @@ def _is_little(dtype: np.dtype[Any]) -> bool:
 def _dtype_of(codec: NamedConfig, member: str) -> np.dtype[Any] | None:
     """A dtype that a codec names; None where it names none, or one that the codec will refuse."""
     spec = codec.configuration.get(member)
-    if codec.name.endswith(".bitround") or not isinstance(spec, str):
+    if codec.name.endswith(".bitround") or not isinstance(spec, str) or not spec or "a" in spec[:2]:
         return None
     with contextlib.suppress(TypeError, ValueError, SyntaxError):
         found = np.dtype(spec)
@@ -296,7 +297,7 @@ def _plain_codec(stored: np.dtype[Any]) -> NamedConfig | None:
 def _read_codec(value: Any, place: str) -> NamedConfig:
     """A codec of v2: an object with an id."""
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-        raise MetadataError(f"{value!r} is no codec: it has no id", field=place)
+        raise MetadataError(f"{short(value)} is no codec: it has no id", field=place)
     return NamedConfig(CODEC_PREFIX + value["id"], {k: v for k, v in value.items() if k != "id"})
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from daskzarr.errors import MetadataError
-from daskzarr.metadata.data_type import DataType, is_ml_dtype, without_padding
+from daskzarr.errors import MetadataError, short
+from daskzarr.metadata.data_type import DataType
 from daskzarr.metadata.fill_value import (
     UNFIT,
     fill_scalar,
     from_bytes,
     from_json,
-    short,
     spell,
     spell_variable,
     variable_from_json,
 )
+from daskzarr.metadata.numpy_dtype import is_ml_dtype, without_padding
 
 
 def read_v2_fill(data_type: DataType, stored: np.dtype[Any], value: Any) -> Any:

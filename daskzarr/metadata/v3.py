@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.array import (
     ArrayMetadata,
     ChunkGrid,
@@ -18,6 +19,7 @@ from daskzarr.metadata.array import (
 )
 from daskzarr.metadata.data_type import V2_ONLY, DataType
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.shards import SHARDING
 from daskzarr.metadata.v2_fill_value import read_structured_fill, write_structured_fill
 from daskzarr.rectilinear_grid import RectilinearGrid, Runs
 
@@ -34,10 +36,12 @@ _SEPARATORS = {"default": "/", "v2": "."}
 def read_node_type(document: Mapping[str, Any]) -> str:
     """``"array"`` or ``"group"``."""
     if document.get("zarr_format") != 3 or isinstance(document.get("zarr_format"), (bool, float)):
-        raise MetadataError(f"zarr_format is {document.get('zarr_format')!r} where 3 has to be", field="zarr_format")
+        raise MetadataError(
+            f"zarr_format is {short(document.get('zarr_format'))} where 3 has to be", field="zarr_format"
+        )
     node_type = document.get("node_type")
     if node_type not in ("array", "group"):
-        raise MetadataError(f"node_type is {node_type!r}; it can be 'array' or 'group'", field="node_type")
+        raise MetadataError(f"node_type is {short(node_type)}; it can be 'array' or 'group'", field="node_type")
     return str(node_type)
 
 
@@ -46,7 +50,6 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     missing = sorted(_ARRAY - set(document))
     if missing:
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
-    _check_transformers(document.get("storage_transformers", []))
     shape = read_lengths(document["shape"], "shape", least=0)
     data_type = DataType.read(_read_known(document["data_type"], "data_type"))
     names = document.get("dimension_names")
@@ -68,7 +71,7 @@ def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
         fill_value=fill_value,
         attributes=read_attributes(document.get("attributes", {})),
         dimension_names=None if names is None else read_dimension_names(names, "dimension_names"),
-        extra_fields=_read_extra(document, _ARRAY | _ARRAY_OPTIONAL),
+        extra_fields=_read_extra(document, _ARRAY | _ARRAY_OPTIONAL) | _read_transformers(document),
         zarr_format=3,
     )
 
@@ -116,7 +119,9 @@ def _read_known(value: Any, place: str) -> NamedConfig:
     """An extension point that every reader has to understand."""
     config = NamedConfig.read(value, place)
     if not config.must_understand:
-        raise MetadataError(f"{config.name!r} is marked as not to be understood, which {place} cannot be", field=place)
+        raise MetadataError(
+            f"{short(config.name)} is marked as not to be understood, which {place} cannot be", field=place
+        )
     return config
 
 
@@ -124,10 +129,19 @@ def _read_codec(value: Any, place: str, data_type: DataType) -> NamedConfig:
     """A codec, by a name that a document may use."""
     codec = NamedConfig.read(value, place)
     if codec.name.startswith(_INTERNAL):
-        raise UnsupportedError(f"codec {codec.name!r} is not supported", field=place, codec=codec.name)
-    if codec.name in ("bytes", "endian") and data_type.name == "structured" and "endian" not in codec.configuration:
-        return NamedConfig(codec.name, {**codec.configuration, "endian": "little"}, codec.must_understand)
-    return codec
+        raise UnsupportedError(f"codec {short(codec.name)} is not supported", field=place, codec=codec.name)
+    return _with_endian(codec) if data_type.name == "structured" else codec
+
+
+def _with_endian(codec: NamedConfig) -> NamedConfig:
+    """A codec of a legacy structure, whose bytes are little-endian where it does not say, in shards too."""
+    given = codec.configuration
+    if codec.name in ("bytes", "endian"):
+        return replace(codec, configuration={"endian": "little", **given})
+    if codec.name != SHARDING or not isinstance(given.get("codecs"), list):
+        return codec
+    inner = [_with_endian(NamedConfig.read(item, "codecs")).write() for item in given["codecs"]]
+    return replace(codec, configuration={**given, "codecs": inner})
 
 
 def _endian(codecs: tuple[NamedConfig, ...]) -> str | None:
@@ -135,14 +149,16 @@ def _endian(codecs: tuple[NamedConfig, ...]) -> str | None:
     return next((c.configuration.get("endian") for c in codecs if c.name in ("bytes", "endian")), None)
 
 
-def _check_transformers(value: Any) -> None:
-    """None is defined: one that has to be understood cannot be."""
+def _read_transformers(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage transformers to be kept: none is defined, and one that has to be understood cannot be."""
+    value = document.get("storage_transformers", [])
     if not isinstance(value, list) or not all(
         isinstance(item, dict) and item.get("must_understand") is False for item in value
     ):
         raise UnsupportedError(
             "the array has storage transformers, of which none is defined", field="storage_transformers"
         )
+    return {"storage_transformers": value} if value else {}
 
 
 def _refuse_others_parts(metadata: ArrayMetadata) -> None:
@@ -169,7 +185,7 @@ def _read_grid(value: Any, shape: tuple[int, ...]) -> ChunkGrid:
         return _read_rectilinear(grid.configuration, shape)
     if grid.name != "regular":
         raise UnsupportedError(
-            f"chunk grid {grid.name!r} is not supported; 'regular' and 'rectilinear' are", field="chunk_grid"
+            f"chunk grid {short(grid.name)} is not supported; 'regular' and 'rectilinear' are", field="chunk_grid"
         )
     if set(grid.configuration) != {"chunk_shape"}:
         raise MetadataError("a regular grid is configured by chunk_shape and nothing else", field="chunk_grid")
@@ -202,7 +218,7 @@ def _read_axis(given: Any) -> int | Runs:
     for item in given:
         pair = item if isinstance(item, list) else [item, 1]
         if len(pair) != 2:
-            raise MetadataError(f"{item!r} is neither a length nor [length, number]", field="chunk_grid")
+            raise MetadataError(f"{short(item)} is neither a length nor [length, number]", field="chunk_grid")
         runs.append(read_lengths(pair, "chunk_grid", least=1))
     merged: list[tuple[int, int]] = []
     for length, count in runs:
@@ -231,7 +247,8 @@ def _read_key_encoding(value: Any) -> ChunkKeyEncoding:
     encoding = _read_known(value, "chunk_key_encoding")
     if encoding.name not in _SEPARATORS:
         raise UnsupportedError(
-            f"chunk key encoding {encoding.name!r} is not supported; 'default' and 'v2' are", field="chunk_key_encoding"
+            f"chunk key encoding {short(encoding.name)} is not supported; 'default' and 'v2' are",
+            field="chunk_key_encoding",
         )
     separator = encoding.configuration.get("separator", _SEPARATORS[encoding.name])
     if separator not in ("/", ".") or set(encoding.configuration) - {"separator"}:
@@ -245,7 +262,7 @@ def _read_extra(document: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     for name, value in extra.items():
         if not (isinstance(value, dict) and value.get("must_understand") is False):
             raise UnsupportedError(
-                f"the document has a member {name!r} that daskzarr does not know and that is not marked "
+                f"the document has a member {short(name)} that daskzarr does not know and that is not marked "
                 '"must_understand": false',
                 field=name,
             )

@@ -101,21 +101,11 @@ class FilesystemStore:
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The file's bytes or a part of them; None only when the file system says "not found"."""
-        path = self.path(key)
+        if byte_range is not None:
+            return self.get_ranges(key, [byte_range])[0]
         try:
-            if byte_range is None:
-                value: bytes = self._here.cat_file(path)
-                return value
-            # File systems differ on ranges that begin or end outside the value: they are given none of those.
-            size = self._here.size(path)
-            if size is None:
-                return byte_range.of(self._here.cat_file(path))
-            start, end = byte_range.bounds(size)
-            if start >= end:
-                return b""
-            value = self._here.cat_file(path, start=start, end=end)
-            # A server that knows no ranges sends everything.
-            return value if len(value) == end - start else byte_range.of(self._here.cat_file(path))
+            value: bytes = self._here.cat_file(self.path(key))
+            return value
         except self.missing:
             return None
 
@@ -138,26 +128,37 @@ class FilesystemStore:
         """Parts of one file, whose size is asked for once; the file system overlaps the rest if it can."""
         path = self.path(key)
         try:
-            size = self._here.size(path)
-            if size is None:
-                value: bytes = self._here.cat_file(path)
-                return [byte_range.of(value) for byte_range in byte_ranges]
-            bounds = [byte_range.bounds(size) for byte_range in byte_ranges]
-            wanted = [(start, stop) for start, stop in bounds if start < stop]
-            starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
+            noted = self._here.info(path)
+            size = noted.get("size") if noted.get("type") != "directory" else None
+        except self.missing:
+            size = None  # HTTP says so of whatever it cannot ask the size of: only reading tells what is missing
+        if size is None:
+            return self._cut(key, byte_ranges)
+        # File systems differ on ranges that begin or end outside the value: they are given none of those.
+        bounds = [byte_range.bounds(size) for byte_range in byte_ranges]
+        wanted = [(start, stop) for start, stop in bounds if start < stop]
+        starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
+        try:
             found = iter(self._here.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
             parts = [next(found) if start < stop else b"" for start, stop in bounds]
         except self.missing:
             return [None] * len(byte_ranges)
         if any(len(part) != stop - start for part, (start, stop) in zip(parts, bounds, strict=True)):
-            return [self.get(key, byte_range) for byte_range in byte_ranges]  # a server that knows no ranges
+            return self._cut(key, byte_ranges)  # a server that knows no ranges sends everything
         return parts
+
+    def _cut(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+        """Parts of one file by reading it whole."""
+        value = self.get(key)
+        return [None if value is None else byte_range.of(bytes(value)) for byte_range in byte_ranges]
 
     def version(self, key: str) -> tuple[str, ...] | None:
         """What the file system notes of a file, another once that was replaced; None where it notes nothing."""
         try:
             found = self._here.info(self.path(key))
         except self.missing:
+            return None
+        if found.get("type") == "directory":
             return None
         noted = [f"{name}={found[name]}" for name in _VERSIONS if found.get(name) is not None]
         return (*noted, f"size={found.get('size')}") if noted else None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -103,15 +104,16 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return [None] * len(byte_ranges)
         try:
-            size = os.fstat(descriptor).st_size
+            state = os.fstat(descriptor)
+            if stat.S_ISDIR(state.st_mode):
+                return [None] * len(byte_ranges)
+            size = state.st_size
             found: list[Buffer | None] = []
             for byte_range in byte_ranges:
                 start, stop = byte_range.bounds(size)
                 os.lseek(descriptor, start, os.SEEK_SET)
                 found.append(_read(descriptor, stop - start))
             return found
-        except IsADirectoryError:
-            return [None] * len(byte_ranges)
         finally:
             os.close(descriptor)
 
@@ -121,7 +123,7 @@ class LocalStore:
             found = os.stat(f"{self.root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return None if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def read_into(self, key: str, target: memoryview) -> int | None:
         """Read the file straight into ``target``; its size, or None when there is no such file."""

@@ -4,15 +4,6 @@ import json
 import sys
 import warnings
 
-warnings.simplefilter("ignore")
-try:
-    from osgeo import gdal
-except ImportError:
-    import numpy as np
-    import rasterio
-else:
-    gdal.UseExceptions()
-
 GDAL_TYPES = {"u1": "Byte", "u2": "UInt16", "i2": "Int16", "u4": "UInt32", "i4": "Int32", "u8": "UInt64", "i8": "Int64"}
 GDAL_TYPES |= {"f4": "Float32", "f8": "Float64", "c8": "CFloat32", "c16": "CFloat64"}
 
@@ -40,7 +31,8 @@ def read(item):
 
 def write(item):
     """An array from its bytes, in the root group of a new store."""
-    data = open(item["data"], "rb").read()
+    with open(item["data"], "rb") as file:
+        data = file.read()
     store = gdal.GetDriverByName("Zarr").CreateMultiDimensional(item["path"], [], item["store_options"])
     root = store.GetRootGroup()
     dimensions = [root.CreateDimension(f"d{i}", None, None, n) for i, n in enumerate(item["shape"])]
@@ -71,15 +63,6 @@ def write_raster(item):
     return {}
 
 
-def version(item):
-    return {"version": gdal.__version__ if "gdal" in globals() else rasterio.__gdal_version__}
-
-
-DO = {"read": read, "write": write, "version": version}
-if "gdal" not in globals():
-    DO |= {"read": read_raster, "write": write_raster}
-
-
 def answer(item):
     try:
         return {"did": DO[item["do"]](item)}
@@ -88,6 +71,18 @@ def answer(item):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    try:
+        from osgeo import gdal
+
+        gdal.UseExceptions()
+        DO = {"read": read, "write": write, "version": lambda _: {"version": gdal.__version__}}
+    except ImportError:
+        import numpy as np
+        import rasterio
+
+        DO = {"read": read_raster, "write": write_raster}
+        DO["version"] = lambda _: {"version": rasterio.__gdal_version__}
     with open(sys.argv[1]) as file:
         job = json.load(file)
     with open(sys.argv[2], "w") as file:

@@ -28,7 +28,7 @@ def python_of(environment):
 
 
 def drive(command, driver, job, *more):
-    """Run a driver with a job, a list of what to do, and give its answer: for each what it did, or the error as text."""
+    """Run a driver with a job, a list of what to do, and give its answer: for each what it did, or its error."""
     with tempfile.TemporaryDirectory() as folder:
         order, answer = Path(folder) / "job.json", Path(folder) / "answer.json"
         order.write_text(json.dumps(job))
@@ -70,9 +70,5 @@ def as_known(key, release):
 
 
 def params(cases):
-    """Cases as parameters of a test, under their names; those that wait for daskzarr have to fail until then."""
-    return [pytest.param(case, id=case.name, marks=_marks(getattr(case, "waits", None))) for case in cases]
-
-
-def _marks(reason):
-    return [pytest.mark.xfail(strict=True, reason=f"waits for: {reason}")] if reason else []
+    """Cases as parameters of a test, under their names."""
+    return [pytest.param(case, id=case.name) for case in cases]

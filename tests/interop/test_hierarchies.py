@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_names_alone_for_codecs(tmp_path):
     same(daskzarr.from_zarr(str(tmp_path)).compute(scheduler="synchronous"), np.zeros(5, "u1"))
     with as_known("zarr-python-bare-names", zarr.__version__):
         zarr.open_array(tmp_path, mode="r")
-    with as_known("tensorstore-bare-names", "0.1.86"):
+    with as_known("tensorstore-bare-names", version("tensorstore")):
         tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path)}}).result()
 
 

@@ -162,7 +162,6 @@ def check_ours(path, cells, slices=SLICES):
     """Read with daskzarr: whole, and in parts."""
     array = from_zarr(path)
     same(array.compute(), cells)
-    same(from_zarr(path, chunks=5)[...].rechunk(4).compute(), cells)
     for part in slices:
         same(array[part].compute(), cells[part])
 
@@ -335,7 +334,17 @@ def test_dates_of_zarr_python(tmp_path):
     same(zarr.open_array(tmp_path / "b")[:], dates)
 
 
-@settings(deadline=None, max_examples=25)
+@pytest.mark.filterwarnings("ignore:The data type")
+def test_structures_of_zarr_python(tmp_path):
+    dtype = np.dtype([("a", "<i4"), ("b", "<f4")])
+    cells = np.zeros(8, dtype)
+    cells["a"], cells["b"] = np.arange(8), np.arange(8) / 2
+    zarr.create_array(tmp_path / "a", shape=(8,), chunks=(2,), shards=(4,), dtype=dtype)
+    to_zarr(da.from_array(cells, chunks=4), tmp_path / "a", mode="r+")
+    same(from_zarr(tmp_path / "a").compute(), cells)  # zarr-python 3.1 itself cannot read or write such shards
+
+
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_any_shards_of_tensorstore_and_zarr_python_are_read(data):
     ndim = data.draw(st.integers(1, 3))

@@ -4,6 +4,7 @@ import ctypes
 import json
 import math
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import dask
@@ -18,7 +19,7 @@ import daskzarr
 from .cells import distinct, same
 from .peers import as_known
 
-RELEASE = "0.1.86"
+RELEASE = version("tensorstore")
 SHAPE, CHUNKS = (5, 7), (2, 3)
 FLOAT8 = ["e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu"]
 SMALL = ["bfloat16", *(f"float8_{form}" for form in FLOAT8), "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"]

@@ -1,7 +1,8 @@
-"""zarr-python 3, with its own codecs and with those of zarrs, and daskzarr: data types, filters and codecs of all kinds."""
+"""zarr-python 3, with its own codecs and with those of zarrs, and daskzarr: data types, filters and codecs."""
 
 import warnings
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import dask
@@ -32,7 +33,6 @@ class Case:
     ours: dict[str, Any] = field(default_factory=dict)
     zarr_format: int = 3
     known: str | None = None  # what goes wrong when zarr-python reads
-    waits: str | None = None
 
 
 def codec(name, **configuration):
@@ -58,16 +58,29 @@ CASES += [
     Case("bytes", byte_strings(SHAPE), {"dtype": VARIABLE_BYTES}, {"dtype": codec("variable_length_bytes")}),
     Case("bytes by the registered name", byte_strings(SHAPE), {"dtype": VARIABLE_BYTES}, {"dtype": "bytes"}),
     Case("v2 text", texts(SHAPE), {"dtype": str}, {"dtype": str, "filters": {"id": "vlen-utf8"}}, 2),
-    Case("v2 bytes", byte_strings(SHAPE), {"dtype": VARIABLE_BYTES}, {"dtype": "bytes", "filters": {"id": "vlen-bytes"}}, 2),
-]  # fmt: skip
+    Case(
+        "v2 bytes",
+        byte_strings(SHAPE),
+        {"dtype": VARIABLE_BYTES},
+        {"dtype": "bytes", "filters": {"id": "vlen-bytes"}},
+        2,
+    ),
+]
 
 PAIR = np.dtype([("a", "<i4"), ("b", "<f8"), ("c", "S3"), ("d", "<U2")])
 FIELDS = [["a", "int32"], ["b", "float64"], ["c", codec("null_terminated_bytes", length_bytes=3)]]
 FIELDS += [["d", codec("fixed_length_utf32", length_bytes=8)]]
+DATED = np.dtype([("a", "<i4"), ("t", "<M8[s]")])
 MIXED = np.dtype([("a", "<i2"), ("b", ">f8")])
+DATE_FIELDS = [["a", "int32"], ["t", codec("numpy.datetime64", unit="s", scale_factor=1)]]
+ZSTD_OF_BOTH = (
+    {"dtype": DATED, "compressors": zarr.codecs.ZstdCodec(level=1)},
+    {"dtype": codec("structured", fields=DATE_FIELDS), "compressors": "zstd"},
+)
 CASES += [
     Case("structured", distinct(SHAPE, PAIR), {"dtype": PAIR}, {"dtype": codec("structured", fields=FIELDS)}),
     Case("struct", distinct(SHAPE, PAIR), {"dtype": PAIR}, {}, known="zarr-python-struct"),
+    Case("structure with dates", distinct(SHAPE, DATED), *ZSTD_OF_BOTH),
     Case("v2 structure", distinct(SHAPE, PAIR), {"dtype": PAIR}, {}, 2),
     Case("v2 structure of both orders", distinct(SHAPE, MIXED), {"dtype": MIXED}, {"dtype": MIXED}, 2),
 ]
@@ -183,6 +196,59 @@ def test_daskzarr_reads_what_zarr_python_writes(case, tmp_path):
         same(found, case.data)
 
 
+@pytest.mark.parametrize("dtype", ["V3", "bfloat16", "float8_e5m2", "int4", "uint2"])
+def test_zarr_python_has_no_such_type(dtype, tmp_path):
+    daskzarr.create_array(str(tmp_path), shape=SHAPE, chunks=CHUNKS, dtype=dtype)
+    with as_known("zarr-python-types", RELEASE):
+        zarr.open_array(tmp_path, mode="r")
+
+
+FILLS = [
+    ("M8[s]", np.datetime64(5, "s"), 3),
+    ("M8[ns]", np.datetime64("NaT"), 3),
+    ("m8[10ms]", np.timedelta64(-7, "10ms"), 3),
+    ("U3", "éa", 3),
+    ("S3", b"ab", 3),
+    ("f2", np.float16(1.5), 3),
+    ("f8", np.float64(-0.0), 3),
+    ("c16", complex(np.inf, -0.0), 3),
+    ("u8", 2**64 - 1, 3),
+    ("M8[s]", np.datetime64(5, "s"), 2),
+    ("M8[D]", np.datetime64("NaT"), 2),
+    (">m8[us]", np.timedelta64(-7, "us"), 2),
+    (">U3", "éa", 2),
+    ("S3", b"ab", 2),
+    ("V3", np.void(b"\1\2\3"), 2),
+    (PAIR, np.array((7, -0.0, b"x", "é"), PAIR)[()], 2),
+    (MIXED, np.array((7, np.inf), MIXED)[()], 2),
+]
+
+
+@pytest.mark.parametrize(("dtype", "fill", "zarr_format"), FILLS, ids=str)
+def test_absent_chunks_read_as_the_fill_value(dtype, fill, zarr_format, tmp_path):
+    how = {"shape": SHAPE, "chunks": CHUNKS, "zarr_format": zarr_format, "fill_value": fill}
+    whole = np.full(SHAPE, np.array(fill).astype(dtype), dtype)
+    daskzarr.create_array(str(tmp_path / "ours"), dtype=dtype, **how)
+    zarr.create_array(tmp_path / "theirs", dtype=np.dtype(dtype), **how)
+    for name in ("ours", "theirs"):
+        same(read_with_zarr_python(tmp_path / name), whole)
+        same(read_with_daskzarr(str(tmp_path / name)), whole)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(("dtype", "fill"), [(str, "é"), (str, ""), (bytes, b"\xff\0")])
+def test_absent_chunks_of_text_and_bytes_read_as_the_fill_value(dtype, fill, zarr_format, tmp_path):
+    how = {"shape": SHAPE, "chunks": CHUNKS, "zarr_format": zarr_format, "fill_value": fill}
+    filters = {"filters": {"id": "vlen-utf8" if dtype is str else "vlen-bytes"}} if zarr_format == 2 else {}
+    whole = np.empty(SHAPE, object)
+    whole.fill(fill)  # np.full would take a NUL at the end away
+    daskzarr.create_array(str(tmp_path / "ours"), dtype=dtype, **how, **filters)
+    zarr.create_array(tmp_path / "theirs", dtype=str if dtype is str else VARIABLE_BYTES, **how)
+    for name in ("ours", "theirs"):
+        same(read_with_zarr_python(tmp_path / name), whole)
+        same(read_with_daskzarr(str(tmp_path / name)), whole)
+
+
 # ---- the codecs of zarrs, behind zarr-python
 
 
@@ -268,7 +334,7 @@ def test_zarrs_reads_what_daskzarr_writes(case, zarrs, tmp_path):
         daskzarr.to_zarr(
             da.from_array(case.data, chunks=how["chunks"]), str(tmp_path), zarr_format=case.zarr_format, **how
         )
-    with as_known(case.known, "0.2.3"):
+    with as_known(case.known, version("zarrs")):
         same(read_with_zarr_python(tmp_path), case.data)
 
 

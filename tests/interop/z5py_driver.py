@@ -4,7 +4,6 @@ import json
 import sys
 
 import numpy as np
-import z5py
 
 
 def write(item):
@@ -32,6 +31,8 @@ def answer(item):
 
 
 if __name__ == "__main__":
+    import z5py
+
     with open(sys.argv[1]) as file:
         job = json.load(file)
     with open(sys.argv[2], "w") as file:

@@ -6,16 +6,6 @@ import warnings
 
 import numcodecs
 import numpy as np
-import zarr
-
-warnings.simplefilter("ignore")
-STORES = {
-    "directory": zarr.DirectoryStore,
-    "nested": zarr.NestedDirectoryStore,
-    "zip": zarr.ZipStore,
-    "n5": zarr.N5Store,
-    "n5fs": getattr(zarr, "N5FSStore", None),
-}
 
 
 def codec(config):
@@ -26,9 +16,15 @@ def codec(config):
     return numcodecs.get_codec(dict(config))
 
 
+def store_of(item):
+    """The store at a path, of the kind that is asked for."""
+    names = {"directory": "DirectoryStore", "nested": "NestedDirectoryStore", "zip": "ZipStore", "n5": "N5Store"}
+    return getattr(zarr, names[item.get("store", "directory")])(item["path"])
+
+
 def write(item):
     how = dict(item["how"])
-    data = np.load(item["data"], allow_pickle=True)
+    data = np.load(item["data"], allow_pickle=True) if "data" in item else None
     if "fill" in item:
         how["fill_value"] = np.load(item["fill"], allow_pickle=True)[()]
     for name in ("compressor", "object_codec"):
@@ -37,10 +33,17 @@ def write(item):
     how["filters"] = [codec(config) for config in how.get("filters") or []] or None
     if isinstance(how.get("dtype"), list):
         how["dtype"] = dtype_of(how["dtype"])
-    store = STORES[item.get("store", "directory")](item["path"])
-    array = zarr.create(store=store, path=item.get("component"), shape=data.shape, overwrite=False, **how)
+    store = store_of(item)
+    array = zarr.create(
+        store=store,
+        path=item.get("component"),
+        shape=item["shape"] if data is None else data.shape,
+        overwrite=False,
+        **how,
+    )
     array.attrs.update(item.get("attributes", {}))
-    array[...] = data
+    if data is not None:
+        array[...] = data
     if item.get("consolidate"):
         zarr.consolidate_metadata(store)
     store.close()
@@ -62,7 +65,7 @@ def read(item):
     if item.get("consolidated"):
         node = zarr.open_consolidated(item["path"], mode="r")[item["component"]]
     else:
-        node = zarr.open(STORES[item.get("store", "directory")](item["path"]), mode="r", path=item.get("component"))
+        node = zarr.open(store_of(item), mode="r", path=item.get("component"))
     found = {"attributes": dict(node.attrs), "fill": str(node.fill_value)}
     np.save(item["out"], node[...], allow_pickle=True)
     return found
@@ -83,6 +86,9 @@ def answer(item):
 
 
 if __name__ == "__main__":
+    import zarr
+
+    warnings.simplefilter("ignore")
     with open(sys.argv[1]) as file:
         job = json.load(file)
     with open(sys.argv[2], "w") as file:
