@@ -21,7 +21,7 @@ import numpy as np
 import daskzarr
 from benchmarks.paired import measure, pick, save, show
 from benchmarks.read_write import field
-from daskzarr.chunk_io import ArrayHandle
+from daskzarr.array_handle import ArrayHandle
 
 Contenders = tuple[str, dict[str, Callable[[], Any]]]
 

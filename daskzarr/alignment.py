@@ -83,11 +83,11 @@ def _misaligned(axis: int, block: int, axes: Sequence[Cuts], grid: RegularGrid |
             else:
                 wanted[i] = edge_cuts(grid.axes[i], first, last, 1).lengths
     if wanted:
-        mends.append(f"call x.rechunk({wanted}) first, or choose other stored chunks with chunks=")
-    length = grid.chunk_shape[axis] if isinstance(grid, RegularGrid) else "other"
+        mends.append(f"call x.rechunk({wanted}) first, or choose other stored chunks (or shards) for a new array")
+    of_cells = f" of {grid.chunk_shape[axis]} cells" if isinstance(grid, RegularGrid) else ""
     return AlignmentError(
-        f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks of {length} "
-        f"cells: two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}",
+        f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks{of_cells}: "
+        f"two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}",
         axis=axis,
     )
 

@@ -9,8 +9,8 @@ from typing import Any
 import dask
 
 from daskzarr.alignment import owned_blocks
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, grid_cuts, grow_blocks
-from daskzarr.chunk_io import ArrayHandle
 from daskzarr.create import write_new_array, write_new_group
 from daskzarr.errors import DaskZarrError, UnsupportedError, raise_from
 from daskzarr.graph.copy import copy_array

@@ -12,9 +12,9 @@ import dask.array as da
 from dask.array.core import PerformanceWarning, normalize_chunks
 from dask.utils import parse_bytes
 
+from daskzarr.array_handle import ArrayHandle, Missing
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grid_cuts, grow_blocks
 from daskzarr.chunk_grid import RegularGrid
-from daskzarr.chunk_io import ArrayHandle, Missing
 from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
 from daskzarr.graph.read import read_array

@@ -44,8 +44,14 @@ class Edges:
 
     @cached_property
     def longest(self) -> int:
-        """The most cells a chunk has."""
-        return max((length for length, _ in self.runs), default=1)
+        """The most cells a chunk of the array has."""
+        return max(self.lengths_used, default=1)
+
+    @cached_property
+    def lengths_used(self) -> tuple[int, ...]:
+        """The lengths there are among chunks that hold cells of the array."""
+        starts = zip(self.runs, self._starts[0], strict=False)
+        return tuple({length for (length, _), start in starts if start < self.size})
 
     def bounds(self, chunk: int) -> tuple[int, int]:
         """First cell of a chunk and the one after its last, which may lie beyond the array."""

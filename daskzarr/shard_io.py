@@ -12,7 +12,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.codecs import CodecPipeline
 from daskzarr.codecs.base import Array
 from daskzarr.codecs.sharding import Index, ShardingCodec, inner_count
-from daskzarr.errors import CodecError
+from daskzarr.errors import CodecError, MissingChunkError
 from daskzarr.store import Buffer, RangeStore, Store, VersionedStore
 
 _MOST_BYTES = 64 * 2**20
@@ -107,7 +107,7 @@ def read_part_of_shard(
             return False
         try:
             shard.read_box(index, box, cells, lambda ranges: _get_ranges(store, key, ranges))
-        except CodecError:
+        except (CodecError, MissingChunkError):
             if version == _version(store, key):
                 raise
         if version == _version(store, key):

@@ -14,9 +14,9 @@ from dask.base import get_scheduler
 from dask.multiprocessing import get as get_processes
 
 from daskzarr.alignment import owned_blocks
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import ArrayHandle
 from daskzarr.create import write_new_array
 from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
 from daskzarr.graph.generation import note_write

@@ -14,7 +14,7 @@ ROWS = [
     {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"},
     {"store", "metadata"},
     {"hierarchy", "codecs"},
-    {"shard_io", "codec_settings"},
+    {"array_handle", "shard_io", "codec_settings"},
     {"chunk_io", "settings"},
     {"graph", "create", "translation"},
     {"read", "nodes"},

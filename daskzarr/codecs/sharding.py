@@ -113,6 +113,9 @@ class ShardingCodec:
     def encode(self, array: Array) -> Buffer:
         """One shard, in memory as a whole: it is stored with one request."""
         words = np.full(self.index.spec.shape, _ABSENT, np.uint64)
+        size = self.inner.encoded_spec().size
+        if size is not None:
+            return self._encode_fixed(array, words, size)
         offset = 0 if self.at_end else self.index_size
         parts: list[Buffer] = []
         for number, slices in self._inner_chunks():
@@ -125,6 +128,23 @@ class ShardingCodec:
             offset += len(data)
         index = self.index.encode(words)
         return b"".join([*parts, index] if self.at_end else [index, *parts])
+
+    def _encode_fixed(self, array: Array, words: Index, size: int) -> Buffer:
+        """The same where every inner chunk takes as many bytes: each goes straight to its place."""
+        first = 0 if self.at_end else self.index_size
+        shard = np.empty(self.grid.chunk_count * size + self.index_size, np.uint8)
+        offset = first
+        for number, slices in self._inner_chunks():
+            cells = array[slices]
+            if not self.spec.keep_empty and self._fill.covers(cells):
+                continue
+            shard[offset : offset + size] = np.frombuffer(self.inner.encode(cells), np.uint8)
+            words[number] = offset, size
+            offset += size
+        index = np.frombuffer(self.index.encode(words), np.uint8)
+        place = offset if self.at_end else 0
+        shard[place : place + self.index_size] = index
+        return shard[: max(offset, place + self.index_size)].data
 
     def decode(self, data: Buffer) -> Array:
         """All cells of a shard."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import ArrayHandle, copy_box
+from daskzarr.chunk_io import copy_box
 from daskzarr.graph.dask_names import Blockwise, HighLevelGraph, Task, TaskRef, blockwise_token
 from daskzarr.graph.read_layer import BlockBoxes
 from daskzarr.graph.write import ReceiptTree, Write

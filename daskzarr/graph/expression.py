@@ -13,9 +13,9 @@ from dask.array._array_expr._io import IO, FromGraph
 from dask.array._array_expr._slicing import SliceSlicesIntegers
 from dask.base import tokenize
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import ArrayHandle
 from daskzarr.graph.indexing import split_index
 from daskzarr.graph.lean import LeanLayer
 from daskzarr.graph.read_layer import read_layer

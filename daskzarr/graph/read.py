@@ -14,9 +14,10 @@ from dask.local import get_sync
 from dask.system import CPU_COUNT
 from dask.threaded import get as get_threaded
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, grid_cuts, grow_blocks
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import Array, ArrayHandle, read_box, read_box_into
+from daskzarr.chunk_io import Array, read_box, read_box_into
 from daskzarr.graph.dask_names import Blockwise, DataNode, HighLevelGraph, Task
 from daskzarr.graph.indexing import split_index
 from daskzarr.graph.lean import FusedBlock, LeanLayer

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import Array, ArrayHandle, read_box
+from daskzarr.chunk_io import Array, read_box
 from daskzarr.graph.dask_names import Blockwise, BlockwiseDep, DataNode, Task, TaskRef, blockwise_token
 
 

@@ -15,9 +15,10 @@ from dask.core import flatten
 from dask.delayed import Delayed
 from dask.utils import ensure_dict
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import Array, ArrayHandle, read_box, write_box
+from daskzarr.chunk_io import Array, read_box, write_box
 from daskzarr.graph.dask_names import (
     Blockwise,
     DataNode,

@@ -98,7 +98,10 @@ class ArrayMetadata:
     @classmethod
     def from_compact(cls, text: str) -> ArrayMetadata:
         """The inverse of :meth:`compact`; attributes, names and extra fields are not in it."""
-        shape, data_type, grid, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
+        try:
+            shape, data_type, grid, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
+        except RecursionError:
+            raise MetadataError("the metadata are nested too deeply", field="codecs") from None
         return cls(
             shape=tuple(shape),
             data_type=DataType.read(NamedConfig.read(data_type, "data_type"), v2_too=True),

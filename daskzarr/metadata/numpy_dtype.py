@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from daskzarr.errors import UnsupportedError
+from daskzarr.errors import UnsupportedError, short
 
 # Bits that count in each element; the rest of the byte means nothing.
 _SMALL = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}

@@ -338,7 +338,7 @@ def _in_order(dtype: np.dtype[Any], serializer: NamedConfig, filters: Sequence[N
     endian = serializer.configuration.get("endian")
     for codec in filters[:1]:
         spec = codec.configuration.get("dtype", codec.configuration.get("decode_dtype"))
-        if isinstance(spec, str) and spec[:1] in "<>":
+        if isinstance(spec, str) and spec[:1] in ("<", ">"):
             endian = "big" if spec[0] == ">" else "little"
     if dtype.hasobject or is_ml_dtype(dtype):
         if endian == "big":

@@ -592,7 +592,6 @@ CHUNKS = {
     "bitround": np.arange(6, dtype="f4").reshape(2, 3),
     "categorize": TEXT,
     "objects": TEXT,
-    "packbits": np.array([[True, False, False], [True, True, False]]),
     "quantize": np.arange(6, dtype="f4").reshape(2, 3) / 8,
     "vlen": TEXT,
 }

@@ -26,9 +26,10 @@ from daskzarr import (
     open_array,
     to_zarr,
 )
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import grid_cuts
 from daskzarr.chunk_grid import Box, RegularGrid
-from daskzarr.chunk_io import ArrayHandle, read_box
+from daskzarr.chunk_io import read_box
 from daskzarr.metadata import v3
 from daskzarr.rectilinear_grid import Edges, RectilinearGrid, runs_of
 from daskzarr.store import LocalStore, MappingStore
@@ -379,12 +380,6 @@ def test_chunks_outside_the_array_do_not_make_blocks_larger():
     assert from_zarr(stored((5,), [2, 2, 2, 9])).chunks == ((2, 2, 1),)
 
 
-OUTSIDE_COUNTS = pytest.mark.xfail(
-    strict=True, reason="Edges.longest takes chunks for long that hold no cell of the array"
-)
-
-
-@OUTSIDE_COUNTS
 def test_chunks_outside_the_array_do_not_make_auto_blocks_larger():
     for outside in ([], [10**6]):
         with dask.config.set({"array.chunk-size": "4 kiB"}):
@@ -392,7 +387,6 @@ def test_chunks_outside_the_array_do_not_make_auto_blocks_larger():
         assert array.numblocks == (50,)
 
 
-@OUTSIDE_COUNTS
 def test_a_shard_outside_the_array_may_be_longer_than_any_can_be():
     options = {"index_codecs": [LITTLE], "index_location": "end"}
     shard = {"name": "sharding_indexed", "configuration": {"chunk_shape": [1], "codecs": [LITTLE], **options}}

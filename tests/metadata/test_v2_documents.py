@@ -600,7 +600,6 @@ def test_a_withdrawn_dtype_of_a_filter_is_refused(member):
     refused_when_opened("<i4", member, "a5")
 
 
-@pytest.mark.xfail(strict=True, reason="IndexError comes out")
 @pytest.mark.parametrize("dtype", ["<i4", ">i4"])
 def test_an_empty_dtype_of_a_filter_is_refused(dtype):
     refused_when_opened(dtype, "dtype", "")

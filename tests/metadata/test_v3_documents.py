@@ -1072,9 +1072,6 @@ def test_an_error_is_no_longer_than_a_page(member, value):
     assert len(str(found)) < 3000
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RecursionError comes out of the compact form, which is a little deeper than the document"
-)
 def test_no_depth_is_too_great_to_be_refused():
     document = base(codecs=[{"name": "bytes", "configuration": {"endian": "DEEP"}}])
     text = json.dumps(document)
