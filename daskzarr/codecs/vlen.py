@@ -193,9 +193,8 @@ def _encode_in_parts(flat: Array, encode: Callable[[Array], tuple[Buffer, int]])
 
 def _utf8_size(texts: Array, *, long: bool) -> int:
     """The bytes of all texts; few long ones are looked at one by one, many short ones together."""
-    items = texts.tolist()
-    step = 1 if long else 512
-    joined = ("".join(items[start : start + step]) for start in range(0, len(items), step))
+    step = 1 if long else 512  # what was just looked at is still in the processor's cache
+    joined = ("".join(texts[start : start + step].tolist()) for start in range(0, len(texts), step))
     return sum(len(text) if text.isascii() else len(text.encode()) for text in joined)
 
 

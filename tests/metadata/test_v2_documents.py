@@ -14,8 +14,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import RegularGrid
-from daskzarr.chunk_io import ArrayHandle
 from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError
 from daskzarr.hierarchy import StoredArray
