@@ -75,6 +75,10 @@ class RegularGrid:
         """Shape of the stored chunk at an index: that of all."""
         return self.chunk_shape
 
+    def chunk_shapes_to_check(self) -> Iterator[tuple[int, ...]]:
+        """Shapes of chunks in which every length there is occurs: the one."""
+        yield self.chunk_shape
+
     def box(self, index: tuple[int, ...]) -> Box:
         """Cells of the chunk at ``index`` that lie inside the array."""
         start = tuple(i * c for i, c in zip(index, self.chunk_shape, strict=True))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numcodecs
 import numpy as np
 
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnknownCodecError, UnsupportedError
 from daskzarr.metadata import DataType, NamedConfig, ZarrFormat, v2
 from daskzarr.metadata.numpy_dtype import byte_ordered
 
@@ -75,10 +76,22 @@ def spelled(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> NamedC
         config = value
     elif isinstance(value, dict) and "id" in value:
         config = NamedConfig(v2.CODEC_PREFIX + str(value["id"]), {k: v for k, v in value.items() if k != "id"})
+        _check_options(value)
     else:
         config = NamedConfig.read(value, "codecs")
     to_format = _as_v2 if zarr_format == 2 else _as_v3
     return to_format(config, dtype.itemsize)
+
+
+def _check_options(value: dict[str, Any]) -> None:
+    """Refuse options that a codec of numcodecs does not have: read, they mean nothing, so nobody would be told."""
+    try:
+        numcodecs.get_codec(value)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            raise UnknownCodecError(f"codec {value['id']!r}: {error}", codec=str(value["id"])) from None
+    except Exception:
+        pass  # the codec itself refuses what it cannot be, and says why
 
 
 def n5_compression(compressors: Any, compressor: Any, dtype: np.dtype[Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Edges:
     @cached_property
     def longest(self) -> int:
         """The most cells a chunk of the array has."""
-        return max(self.lengths_used, default=1)
+        return max(self.lengths_used or [length for length, _ in self.runs], default=1)
 
     @cached_property
     def lengths_used(self) -> tuple[int, ...]:
@@ -123,6 +123,13 @@ class RectilinearGrid:
         """Shape of the stored chunk at an index."""
         bounds = (axis.bounds(i) for axis, i in zip(self.axes, index, strict=True))
         return tuple(stop - start for start, stop in bounds)
+
+    def chunk_shapes_to_check(self) -> Iterator[tuple[int, ...]]:
+        """Shapes of chunks in which every length there is occurs: the longest, and others one axis at a time."""
+        yield self.chunk_shape
+        for i, axis in enumerate(self.axes):
+            for length in axis.lengths_used:
+                yield (*self.chunk_shape[:i], length, *self.chunk_shape[i + 1 :])
 
     def box(self, index: tuple[int, ...]) -> Box:
         """Cells of the chunk at ``index`` that lie inside the array."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,21 +82,25 @@ def new_array_metadata(
         metadata = _n5_metadata(settings, lengths, data_type)
     else:
         metadata = _zarr_metadata(settings, lengths, data_type, stored, zarr_format)
-    grid = metadata.chunk_grid
-    spec = ChunkSpec(grid.chunk_shape, data_type.dtype, metadata.fill_scalar, allow_pickle=True)
-    pipeline = CodecPipeline.resolve(metadata.codecs, spec)
-    pipeline.check_can_write()
-    _refuse_after_shards(pipeline)
+    for chunk_shape in metadata.chunk_grid.chunk_shapes_to_check():
+        spec = ChunkSpec(chunk_shape, metadata.data_type.dtype, metadata.fill_scalar, allow_pickle=True)
+        pipeline = CodecPipeline.resolve(metadata.codecs, spec)
+        pipeline.check_can_write()
+        _check_innermost(pipeline, metadata)
     {2: v2.write_array, 3: v3.write_array, "n5": n5.write_array}[zarr_format](metadata)
     return metadata
 
 
-def _refuse_after_shards(pipeline: CodecPipeline) -> None:
-    """Nothing may follow a shard: no part of it could be read alone."""
+def _check_innermost(pipeline: CodecPipeline, metadata: ArrayMetadata) -> None:
+    """Nothing may follow a shard: no part of it could be read alone. Text is stored as text, bytes as bytes."""
     while isinstance(pipeline.serializer, ShardingCodec):
         if pipeline.compressors:
             raise UnsupportedError("a codec after sharding_indexed makes every read one of a shard", field="codecs")
         pipeline = pipeline.serializer.inner
+    kind = metadata.data_type.variable
+    wanted = "vlen-utf8" if kind is str else "vlen-bytes"
+    if kind is not None and metadata.zarr_format == 3 and getattr(pipeline.serializer, "name", None) != wanted:
+        raise MetadataError(f"data type {metadata.data_type.name!r} is stored by {wanted!r} only", field="codecs")
 
 
 def read_dtype(dtype: Any) -> tuple[DataType, np.dtype[Any]]:
@@ -106,21 +110,30 @@ def read_dtype(dtype: Any) -> tuple[DataType, np.dtype[Any]]:
     """
     if isinstance(dtype, (dict, NamedConfig)):
         config = dtype if isinstance(dtype, NamedConfig) else NamedConfig.read(dtype, "data_type")
-        dtype = DataType.read(config)
+        dtype = _as_written_now(DataType.read(config))
     elif isinstance(dtype, str):
         try:
             dtype = np.dtype(dtype) if dtype != "bytes" else DataType.named(dtype)
-        except TypeError:
+        except (TypeError, ValueError, SyntaxError):
             dtype = DataType.named(dtype)
     if isinstance(dtype, DataType):
         return dtype, dtype.dtype
     try:
         dtype = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError, OverflowError) as error:
         raise MetadataError(f"{dtype!r} is no dtype: {error}", field="dtype") from None
     if dtype in (np.dtype("U0"), np.dtype("S0")):  # what NumPy makes of str and bytes
         return DataType.named("string" if dtype.kind == "U" else "bytes"), np.dtype(object)
     return DataType.of(dtype), dtype
+
+
+def _as_written_now(data_type: DataType) -> DataType:
+    """A structure under the name and in the spelling that new arrays have to have."""
+    fields = data_type.fields() if data_type.name in ("struct", "structured") else {}
+    if not fields:
+        return data_type
+    spelled_out = [{"name": name, "data_type": _as_written_now(part).write()} for name, part in fields.items()]
+    return DataType("struct", data_type.dtype, {"fields": spelled_out})
 
 
 def _zarr_metadata(
@@ -185,6 +198,7 @@ def _v2_pipeline(
     if serializer is None:
         in_order = plain[0] if plain else default_serializer(data_type, stored)
         serializer = in_order if plain or data_type.variable else v2.bytes_codec(stored, before)
+        serializer = spelled(serializer, stored, 2)
         if data_type.variable and before:  # categorize
             serializer = v2.bytes_codec(stored, before)
     return data_type, (*_transpose(settings, ndim), *before, serializer, *after)
@@ -204,14 +218,19 @@ def _n5_metadata(settings: ArraySettings, shape: tuple[int, ...], data_type: Dat
         raise UnsupportedError(f"N5 has no {', '.join(cannot)}", field=cannot[0])
     if settings.fill_value is not FillValue.DEFAULT and fill_json(data_type, settings.fill_value) != _zero(data_type):
         raise UnsupportedError("N5 has no fill value other than 0", field="fill_value")
+    grid = _grid(settings, shape, "n5")
+    if not isinstance(grid, RegularGrid):
+        raise UnsupportedError("N5 has blocks of one shape only", field="chunks")
     document = json_attributes(settings.attributes or {}) | {
         "dimensions": list(shape[::-1]),
-        "blockSize": list(_lengths(settings.chunks, "chunks", len(shape), least=1)[::-1]),
+        "blockSize": list(grid.chunk_shape[::-1]),
         "dataType": data_type.name,
         "compression": n5_compression(settings.compressors, settings.compressor, data_type.dtype),
     }
     names = _dimension_names(settings.dimension_names)
     if names is not None:
+        if len(names) != len(shape):
+            raise MetadataError(f"{len(names)} dimension names for {len(shape)} dimensions", field="dimension_names")
         document["axes"] = list(names[::-1])
     return n5.read_array(document)
 
@@ -276,11 +295,11 @@ def _lengths(value: Any, place: str, ndim: int | None, *, least: int) -> tuple[i
     try:
         items = (value,) * (1 if ndim is None else ndim) if isinstance(value, (int, np.integer)) else tuple(value)
         lengths = tuple(int(n) for n in items)
-        if lengths != tuple(items):
+        if lengths != tuple(items) or any(isinstance(n, (bool, np.bool_)) for n in items):
             raise TypeError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MetadataError(f"{place} is {value!r}; it has to be integers", field=place) from None
-    if any(n < least for n in lengths) or (ndim is not None and len(lengths) != ndim):
+    if any(not least <= n < 2**63 for n in lengths) or (ndim is not None and len(lengths) != ndim):
         wanted = f"{'' if ndim is None else ndim} lengths of at least {least}"
         raise MetadataError(f"{place} is {value!r}; it has to be {wanted.strip()}", field=place)
     return lengths
@@ -290,7 +309,7 @@ def _dimension_names(names: Sequence[str | None] | None) -> tuple[str | None, ..
     """Names of the axes; a single string names a single axis."""
     if names is None:
         return None
-    found = (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     if not all(name is None or isinstance(name, str) for name in found):
         raise MetadataError(
             f"dimension_names is {names!r}; it has to be text or None for each axis", field="dimension_names"
@@ -305,6 +324,8 @@ def _key_encoding(encoding: Any, separator: str | None, zarr_format: ZarrFormat)
         config = NamedConfig.read(
             encoding.to_dict() if hasattr(encoding, "to_dict") else _flat(encoding), "chunk_key_encoding"
         )
+        if set(config.configuration) - {"separator"}:
+            raise MetadataError("a chunk key encoding is configured by separator only", field="chunk_key_encoding")
         name, default = config.name, config.configuration.get("separator", "/" if config.name == "default" else ".")
     found = default if separator is None else separator
     if name not in ("default", "v2") or found not in ("/", ".") or (zarr_format == 2 and name != "v2"):

@@ -160,7 +160,6 @@ def test_the_chunk_shape_is_the_longest_of_the_array_along_each_axis(grid):
             assert longest == max(lengths_of(size, chunks)[i] for i in used)
 
 
-@pytest.mark.xfail(strict=True, reason="1 is taken, and shards of such arrays are refused")
 @pytest.mark.parametrize(("chunks", "longest"), [(4, 4), (((2, 3),), 2), (((2, 3), (5, 1)), 5)])
 def test_where_there_are_no_cells_the_chunks_are_those_that_would_be(chunks, longest):
     assert RectilinearGrid((0, 6), (chunks, 3)).chunk_shape == (longest, 3)

@@ -115,15 +115,11 @@ def test_what_is_no_dtype_is_refused(given_dtype, kind):
     refused(kind, dtype=given_dtype)
 
 
-@pytest.mark.xfail(strict=True, reason="ValueError of NumPy and UnicodeEncodeError come out")
 @pytest.mark.parametrize("given_dtype", ["i4,[", "\ud800", [("a", "i4", -1)]], ids=ascii)
 def test_what_numpy_refuses_in_its_own_way_is_refused_in_ours(given_dtype):
     refused(DaskZarrError, dtype=given_dtype)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the legacy name is written for new arrays, and so are fields in the legacy spelling"
-)
 @pytest.mark.parametrize("name", ["struct", "structured"])
 def test_new_structures_are_written_under_the_registered_name_only(name):
     configuration = {"fields": [["a", "int32"]]}
@@ -417,7 +413,6 @@ def test_a_second_serializer_is_refused():
     refused(UnknownCodecError, compressors=[BIG], says=["bytes"])
 
 
-@pytest.mark.xfail(strict=True, reason="the data type says text, and cells would be something else")
 @pytest.mark.parametrize(
     "codec", [{"id": "json2"}, {"id": "msgpack2"}, {"id": "vlen-array", "dtype": "<i4"}, {"id": "vlen-bytes"}]
 )
@@ -430,7 +425,6 @@ def test_a_codecs_unknown_option_is_refused():
     refused(UnknownCodecError, compressors=unknown, says=["speed"])
 
 
-@pytest.mark.xfail(strict=True, reason="unknown options of codecs are written to v2 and dropped in N5 unasked")
 @pytest.mark.parametrize("zarr_format", [2, "n5"])
 def test_a_codecs_unknown_option_is_refused_in_every_format(zarr_format):
     refused(DaskZarrError, zarr_format=zarr_format, compressors={"id": "zlib", "level": 1, "speed": 2})
@@ -496,7 +490,6 @@ def test_only_v3_has_chunks_of_several_shapes(zarr_format):
     refused((UnsupportedError, MetadataError), zarr_format=zarr_format, chunks=((2, 4), 3))
 
 
-@pytest.mark.xfail(strict=True, reason="N5 takes chunks as one shape only, however equal the lengths")
 def test_equal_lengths_are_one_shape_in_n5_too():
     assert document("n5", chunks=((2, 2, 2), (7,)))["blockSize"] == [7, 2]
 
@@ -518,7 +511,6 @@ def test_chunks_that_are_none_are_refused(chunks):
     refused(MetadataError, chunks=chunks, field="chunks")
 
 
-@pytest.mark.xfail(strict=True, reason="booleans are taken for 0 and 1")
 @pytest.mark.parametrize("settings", [{"chunks": True}, {"chunks": (True, 3)}, {"shape": (True, 7)}], ids=str)
 def test_booleans_are_no_lengths(settings):
     refused(MetadataError, **settings)
@@ -533,7 +525,6 @@ def test_a_shape_that_is_none_is_refused(zarr_format, shape):
     refused(MetadataError, zarr_format=zarr_format, shape=shape)
 
 
-@pytest.mark.xfail(strict=True, reason="lengths that no reader takes, our own among them, are written")
 @pytest.mark.parametrize("settings", [{"shape": (2**63, 7)}, {"chunks": (2**63, 3)}], ids=str)
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_lengths_beyond_what_can_be_read_are_refused(zarr_format, settings):
@@ -580,9 +571,6 @@ def test_nothing_may_follow_a_shard():
     refused(UnsupportedError, chunks=(4, 6), codecs=[sharding, "crc32c"], field="codecs")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="codecs are tried with the longest chunks only, and the array cannot be opened then"
-)
 def test_codecs_have_to_take_every_length_of_chunks():
     (sharding,) = document(chunks=(4, 3), shards=(4, 6))["codecs"]
     store = {}
@@ -611,7 +599,6 @@ def test_names_that_do_not_name_each_dimension_are_refused(zarr_format, names):
     refused(MetadataError, zarr_format=zarr_format, dimension_names=names, field="dimension_names")
 
 
-@pytest.mark.xfail(strict=True, reason="TypeError comes out, and N5 writes names that do not fit")
 @pytest.mark.parametrize(
     ("zarr_format", "names"), [(2, 5), (3, 5), ("n5", 5), ("n5", ["x"]), ("n5", ["x", "y", "z"])], ids=str
 )  # fmt: skip
@@ -654,7 +641,6 @@ def test_keys_that_no_format_has_are_refused(zarr_format, settings):
     refused(MetadataError, zarr_format=zarr_format, field="chunk_key_encoding", **settings)
 
 
-@pytest.mark.xfail(strict=True, reason="members beside the separator are dropped")
 def test_an_unknown_option_of_keys_is_refused():
     refused(
         MetadataError, chunk_key_encoding={"name": "default", "configuration": {"x": 1}}, field="chunk_key_encoding"
@@ -773,9 +759,6 @@ def test_what_was_made_is_what_is_opened(zarr_format, dtype):
         assert (again.data_type, again.fill_value) == (opened.metadata.data_type, opened.metadata.fill_value)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="codecs of a new array of text or bytes have their v3 name, of one that is opened numcodecs'"
-)
 @pytest.mark.parametrize("dtype", [str, bytes])
 def test_a_new_array_of_v2_has_the_codecs_that_it_has_when_opened(dtype):
     new = create_array(store := {}, shape=SHAPE, chunks=CHUNKS, dtype=dtype, zarr_format=2)

@@ -58,7 +58,8 @@ class Fill:
             return all(type(item) is type(first) and item == first for item in cells.reshape(-1).tolist())
         bits = self._bits
         # A scalar of text would come without the NULs at its end.
-        if cells[(*(slice(1),) * cells.ndim, ...)].tobytes() != bits.tobytes():
+        index: Any = (*(slice(1),) * cells.ndim, ...)
+        if cells[index].tobytes() != bits.tobytes():
             return False
         words = np.ascontiguousarray(cells).reshape(-1).view(bits.dtype)
         return bool((words.reshape(-1, len(bits)) == bits).all())

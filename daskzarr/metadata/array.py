@@ -13,8 +13,9 @@ from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata.data_type import DataType
-from daskzarr.metadata.fill_value import fill_scalar
+from daskzarr.metadata.fill_value import default_fill, fill_scalar
 from daskzarr.metadata.named_config import NamedConfig
+from daskzarr.metadata.numpy_dtype import named_dtype
 from daskzarr.metadata.shards import inner_chunk_shape
 from daskzarr.rectilinear_grid import RectilinearGrid
 
@@ -63,7 +64,8 @@ class ArrayMetadata:
         """The fill value as a NumPy scalar, or an object of an array of objects."""
         for codec in self.codecs if self.data_type.dtype.hasobject else ():
             if codec.name == "numcodecs.vlen-array" and self.fill_value in (None, 0, ""):
-                return _empty(codec.configuration.get("dtype"))
+                dtype = named_dtype(codec.configuration.get("dtype"))
+                return None if dtype is None else np.zeros(0, dtype)  # None: the codec refuses it, and says why
         return fill_scalar(self.data_type, self.fill_value)
 
     @property
@@ -89,7 +91,8 @@ class ArrayMetadata:
                 self.chunk_key_encoding.name,
                 self.chunk_key_encoding.separator,
                 [[codec.name, codec.configuration, codec.must_understand] for codec in self.codecs],
-                self.fill_value,
+                # The default is not spelled out: of an element of many parts it is long.
+                [] if self.fill_value == default_fill(self.data_type) else [self.fill_value],
                 self.zarr_format,
             ],
             separators=(",", ":"),
@@ -102,13 +105,14 @@ class ArrayMetadata:
             shape, data_type, grid, key_name, separator, codecs, fill_value, zarr_format = json.loads(text)
         except RecursionError:
             raise MetadataError("the metadata are nested too deeply", field="codecs") from None
+        data_type = DataType.read(NamedConfig.read(data_type, "data_type"), v2_too=True)
         return cls(
             shape=tuple(shape),
-            data_type=DataType.read(NamedConfig.read(data_type, "data_type"), v2_too=True),
+            data_type=data_type,
             chunk_grid=_grid_of(tuple(shape), grid),
             chunk_key_encoding=ChunkKeyEncoding(key_name, separator),
             codecs=tuple(NamedConfig(*codec) for codec in codecs),
-            fill_value=fill_value,
+            fill_value=fill_value[0] if fill_value else default_fill(data_type),
             zarr_format=zarr_format,
         )
 
@@ -120,14 +124,6 @@ class GroupMetadata:
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     extra_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     zarr_format: ZarrFormat = 3
-
-
-def _empty(dtype: Any) -> Any:
-    """The array of no elements that an absent cell of arrays reads as."""
-    try:
-        return np.zeros(0, dtype)
-    except (TypeError, ValueError, SyntaxError, IndexError):
-        return None  # the codec refuses the dtype, and says why
 
 
 def _compact_grid(grid: ChunkGrid) -> Any:

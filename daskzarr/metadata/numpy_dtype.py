@@ -20,6 +20,17 @@ ML_DTYPES = (
 )
 
 
+def named_dtype(spec: Any) -> np.dtype[Any] | None:
+    """The dtype of fixed size that a codec's configuration names, in v2's or NumPy's words; None if it names none."""
+    if not isinstance(spec, str) or not spec or "a" in spec[:2]:  # "a" is withdrawn, and NumPy warns of it
+        return None
+    try:
+        found = np.dtype(spec)
+    except (TypeError, ValueError, SyntaxError):
+        return None
+    return None if found.hasobject else found
+
+
 def byte_ordered(dtype: np.dtype[Any]) -> bool:
     """Whether elements of a dtype, or parts of them, have a byte order."""
     if dtype.names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from daskzarr.metadata.array import (
 )
 from daskzarr.metadata.data_type import V2_ONLY, DataType, np_dtype_of_v2, v2_dtype
 from daskzarr.metadata.named_config import NamedConfig
-from daskzarr.metadata.numpy_dtype import byte_ordered, is_ml_dtype, without_padding
+from daskzarr.metadata.numpy_dtype import byte_ordered, is_ml_dtype, named_dtype, without_padding
 from daskzarr.metadata.v2_fill_value import read_v2_fill, write_v2_fill
 
 ARRAY_DOCUMENT = ".zarray"
@@ -236,13 +235,7 @@ def _is_little(dtype: np.dtype[Any]) -> bool:
 
 def _dtype_of(codec: NamedConfig, member: str) -> np.dtype[Any] | None:
     """A dtype that a codec names; None where it names none, or one that the codec will refuse."""
-    spec = codec.configuration.get(member)
-    if codec.name.endswith(".bitround") or not isinstance(spec, str) or not spec or "a" in spec[:2]:
-        return None
-    with contextlib.suppress(TypeError, ValueError, SyntaxError):
-        found = np.dtype(spec)
-        return None if found.hasobject else found
-    return None
+    return None if codec.name.endswith(".bitround") else named_dtype(codec.configuration.get(member))
 
 
 def _data_type(stored: np.dtype[Any], codecs: list[str]) -> DataType:

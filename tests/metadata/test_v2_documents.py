@@ -869,9 +869,6 @@ def test_elements_that_are_too_wide_are_refused(dtype, fill):
     refused(base(dtype=dtype, fill_value=fill, compressor=None), "dtype", DaskZarrError)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the fill value of a wide element is spelled out in the model, and in every task"
-)
 @pytest.mark.parametrize("dtype", ["|S1000000", "|V1000000", [["a", "|V1000000"]], [["a", "|u1", [30000]]]], ids=str)
 def test_a_short_document_costs_little(dtype):
     assert len(read(dtype=dtype, fill_value=0, compressor=None).compact()) < 10_000
