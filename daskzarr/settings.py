@@ -128,8 +128,11 @@ def read_dtype(dtype: Any) -> tuple[DataType, np.dtype[Any]]:
 
 
 def _as_written_now(data_type: DataType) -> DataType:
-    """A structure under the name and in the spelling that new arrays have to have."""
-    fields = data_type.fields() if data_type.name in ("struct", "structured") else {}
+    """A structure with its fields in the spelling that new arrays have to have.
+
+    The legacy ``structured`` stays as it is: who asks for it by name wants it for readers that know no other.
+    """
+    fields = data_type.fields() if data_type.name == "struct" else {}
     if not fields:
         return data_type
     spelled_out = [{"name": name, "data_type": _as_written_now(part).write()} for name, part in fields.items()]

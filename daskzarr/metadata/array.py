@@ -92,7 +92,7 @@ class ArrayMetadata:
                 self.chunk_key_encoding.separator,
                 [[codec.name, codec.configuration, codec.must_understand] for codec in self.codecs],
                 # The default is not spelled out: of an element of many parts it is long.
-                [] if self.fill_value == default_fill(self.data_type) else [self.fill_value],
+                [] if _same_json(self.fill_value, default_fill(self.data_type)) else [self.fill_value],
                 self.zarr_format,
             ],
             separators=(",", ":"),
@@ -124,6 +124,11 @@ class GroupMetadata:
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     extra_fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     zarr_format: ZarrFormat = 3
+
+
+def _same_json(one: Any, other: Any) -> bool:
+    """Whether two values are written alike: -0.0 is not 0.0, false is not 0."""
+    return bool(one == other) and json.dumps(one) == json.dumps(other)
 
 
 def _compact_grid(grid: ChunkGrid) -> Any:
