@@ -27,6 +27,7 @@ Contenders = tuple[str, dict[str, Callable[[], Any]]]
 
 SHAPE, SHARD, INNER = (8192, 8192), (1024, 1024), (128, 128)
 TEXTS = 200_000
+RECORDS = 500_000
 NODES = 10_000
 READS = 64
 
@@ -119,7 +120,7 @@ def vlen_encode(folder: str) -> Contenders:
 
 def _records() -> np.ndarray:
     """Records of four fields, all different."""
-    array = np.zeros(500_000, [("id", "<i4"), ("flux", "<f8"), ("name", "S8"), ("xy", "<f4", (2,))])
+    array = np.zeros(RECORDS, [("id", "<i4"), ("flux", "<f8"), ("name", "S8"), ("xy", "<f4", (2,))])
     array["id"] = np.arange(len(array))
     array["flux"] = np.arange(len(array)) / 7
     array["name"] = np.arange(len(array)).astype("S8")

@@ -188,14 +188,43 @@ def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> int:
 
 
 def _conform(handle: ArrayHandle, box: Box, block: Array) -> Array:
-    """A block as the metadata promised it; dtypes may differ where Dask's own prediction was off."""
+    """A block as the metadata promised it, in the dtype that is stored."""
     if block.shape != box.shape:
         raise CodecError(
             f"a block of shape {block.shape} came where {box.shape} was promised; give the right chunks= to map_blocks",
             url=handle.store.url,
             node=handle.path,
         )
-    return block.astype(handle.dtype)
+    if block.dtype == handle.dtype:
+        return block
+    try:
+        return cast_exactly(block, handle.dtype)
+    except CodecError as error:
+        raise_from(error.locate(url=handle.store.url, node=handle.path), error)
+
+
+def cast_exactly(cells: Array, dtype: np.dtype[Any]) -> Array:
+    """Cells in another dtype, where each stays what it is; only floats may be rounded to fewer digits.
+
+    >>> cast_exactly(np.array([1, 2]), np.dtype("i1"))
+    array([1, 2], dtype=int8)
+    """
+    with np.errstate(all="ignore"):
+        found = cells.astype(dtype)
+        if dtype.hasobject or cells.dtype.hasobject or cells.dtype.names is not None:
+            return found
+        if cells.dtype.kind in "fc" and dtype.kind in "fc":
+            changed = np.isfinite(cells) & ~np.isfinite(found)
+        else:
+            back = found.astype(cells.dtype)
+            changed = ~((back == cells) | ((back != back) & (cells != cells)))  # not-a-time equals nothing
+    if changed.any():
+        first = cells[tuple(axis[0] for axis in np.nonzero(changed))] if cells.ndim else cells[()]
+        raise CodecError(
+            f"{np.count_nonzero(changed)} cells of {cells.dtype} do not fit {dtype}, such as {first}; store another "
+            "dtype, or convert with astype first"
+        )
+    return found
 
 
 def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> int:

@@ -25,7 +25,7 @@ from daskzarr.hierarchy.placing import clear, delete_below, look_around, write_g
 from daskzarr.hierarchy.registers import amend, changing, enter, register_of_v2, registers_above, strike
 from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.consolidated import format_stored, read_consolidated, write_v2, write_v3
-from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, Documents, bare, change_attributes, format_of
+from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, bare, change_attributes, format_of
 from daskzarr.metadata.json_text import json_attributes
 from daskzarr.store import Location, locate
 
@@ -115,7 +115,8 @@ def delete_node(
     place, component, storage_options
         The node, as for :func:`update_attributes`.
     zarr_format
-        2, 3 or ``"n5"``. Default None: a node of any format is deleted.
+        2, 3 or ``"n5"``. Default None: the node is deleted in every format it has. One that is there in others too,
+        as after :func:`convert` in place, is refused: its chunks belong to all of them.
 
     Returns
     -------
@@ -140,6 +141,14 @@ def delete_node(
     writable(location)
     if not node_exists(location, formats_of(zarr_format)):
         raise not_found(location, zarr_format)
+    others = [number for number in FORMATS if number != zarr_format]
+    if zarr_format is not None and node_exists(location, others):
+        raise UnsupportedError(
+            f"the node is there in another format than {zarr_format} too, and its chunks belong to both; delete it in "
+            "all formats (zarr_format=None), or the documents of the one by hand",
+            url=location.store.url,
+            node=location.path,
+        )
     strike(registers_above(location, {2, 3}), location)
     note_write(location.store.url, location.path)
     delete_below(location)

@@ -136,7 +136,11 @@ def _blocks(array: StoredArray, chunks: Any) -> BlockGrid:
         chunks.values() if isinstance(chunks, dict) else chunks
     ):
         chunks = _fill_in_auto(chunks, array)
-    lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=tuple((c,) for c in grid.chunk_shape))
+    previous = tuple((c,) for c in grid.chunk_shape)
+    try:
+        lengths = normalize_chunks(chunks, shape, dtype=array.dtype, previous_chunks=previous)
+    except ZeroDivisionError:
+        raise MetadataError(f"chunks is {chunks!r}; blocks have at least one cell", field="chunks") from None
     return BlockGrid(tuple(cuts(0, axis) for axis in lengths))
 
 

@@ -210,6 +210,10 @@ def _v2_pipeline(
 def _in_shards(settings: ArraySettings, grid: ChunkGrid, pipeline: tuple[NamedConfig, ...]) -> tuple[NamedConfig, ...]:
     """The codecs of inner chunks, put into shards. Transposes stay within: shards are cut along the array's axes."""
     inner = _lengths(settings.chunks, "chunks", len(grid.shape), least=1)
+    if any(whole % part for whole, part in zip(grid.chunk_shape, inner, strict=True)):
+        raise MetadataError(
+            f"shards={grid.chunk_shape} are no multiples of chunks={inner} along every axis", field="shards"
+        )
     return (shard_config(inner, pipeline),)
 
 

@@ -18,7 +18,7 @@ from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts
 from daskzarr.chunk_grid import Box
 from daskzarr.create import write_new_array
-from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
+from daskzarr.errors import AlignmentError, DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.read import sources
 from daskzarr.graph.write import Write, write_array, written_array
@@ -209,13 +209,19 @@ def _new_array(
             "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
             field="region",
         )
-    if settings.chunks is None:
+    chosen_chunks = settings.chunks is not None
+    if not chosen_chunks:
         settings = replace(settings, chunks=_chunks_of(arr, settings, zarr_format))
     chosen = arr.dtype if dtype is None else dtype
     metadata = new_array_metadata(settings, shape=arr.shape, dtype=chosen, zarr_format=zarr_format)
     if dtype is not None:
         _check_cast(arr, metadata.data_type.dtype, location)
-    blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
+    try:
+        blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
+    except AlignmentError as error:
+        if zarr_format != 3 and not chosen_chunks:
+            error.message += "; Zarr v3 can store blocks of different lengths as they are"
+        raise
     whole = Box((0,) * arr.ndim, arr.shape)
     _refuse_own_source(arr, location, whole, below=True)
     return write_new_array(location, metadata, overwrite=overwrite), blocks

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import read_write
+from benchmarks import formats, read_write
 from benchmarks.paired import measure, save
 from benchmarks.yardsticks import limit
 
@@ -48,3 +48,20 @@ def test_ratios_are_to_the_base(tmp_path):
     assert calls == ["-", "a", "-", "b", "-", "b", "-", "a"] * 2
     save(str(tmp_path / "out.json"), {"case": results})
     assert json.loads((tmp_path / "out.json").read_text())["cases"]["case"]["b"]["ratio"] > 0
+
+
+@pytest.mark.parametrize("case", formats.CASES)
+def test_the_cases_of_the_formats_run(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "SHAPE", (128, 128))
+    monkeypatch.setattr(formats, "SHARD", (64, 64))
+    monkeypatch.setattr(formats, "INNER", (8, 8))
+    for name, value in (("TEXTS", 50), ("RECORDS", 50), ("NODES", 5), ("READS", 2)):
+        monkeypatch.setattr(formats, name, value)
+    base, contenders = formats.CASES[case](str(tmp_path))
+    assert base in contenders
+    results = {name: run() for name, run in contenders.items()}
+    if case == "sharded_whole":
+        expected = formats.field((128, 128))
+        assert all(np.array_equal(found, expected) for found in results.values())
+    if case == "consolidated":
+        assert set(results.values()) == {5}

@@ -159,3 +159,15 @@ def test_what_a_users_codec_fails_with_is_named(registered, monkeypatch):
     with pytest.raises(CodecError, match="test-halves") as caught:
         daskzarr.from_zarr(store).compute()
     assert caught.value.chunk_key is not None
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_codec_of_ours_registered_for_v2_works_by_its_id(example, zarr_format):
+    daskzarr.register_codec("numcodecs.xor", example)
+    blocks = da.from_array(CELLS, chunks=(2, 6))
+    for options in (
+        {"compressor": {"id": "xor", "key": 7}},
+        {"compressors": [{"id": "zlib"}, {"id": "xor", "key": 7}]},
+    ):
+        daskzarr.to_zarr(blocks, store := {}, zarr_format=zarr_format, **options)
+        np.testing.assert_array_equal(daskzarr.from_zarr(store).compute(), CELLS)

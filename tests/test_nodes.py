@@ -307,7 +307,11 @@ def test_a_node_of_both_formats_goes_whole(store):
     both = MappingStore(old.mapping | new.mapping)
     with pytest.raises(NodeNotFoundError):
         delete_node(both, "a", zarr_format="n5")
-    delete_node(both, "a", zarr_format=2)
+    before = dict(both.mapping)
+    with pytest.raises(UnsupportedError, match="another format"):
+        delete_node(both, "a", zarr_format=2)
+    assert both.mapping == before
+    delete_node(both, "a")
     assert not any(key.startswith("a/") for key in both.mapping)
 
 

@@ -21,7 +21,7 @@ from daskzarr.codecs.base import (
     wrong_size,
 )
 from daskzarr.codecs.bytes import BytesCodec, clean
-from daskzarr.codecs.registry import codec_class
+from daskzarr.codecs.registry import codec_class, is_ours
 from daskzarr.codecs.transpose import TransposeCodec
 from daskzarr.errors import UnknownCodecError
 from daskzarr.metadata.named_config import NamedConfig
@@ -49,7 +49,7 @@ class CodecPipeline:
         found: list[Any] = []
         skipped = []
         state: Any = spec
-        for config in configs:
+        for config in _with_bytes(configs):
             try:
                 kind = codec_class(config.name)
             except UnknownCodecError:
@@ -219,6 +219,24 @@ def _build(kind: Any, config: NamedConfig, state: ChunkSpec | BytesSpec) -> Any:
         return kind.from_config(config.configuration, state)
     other = getattr(kind, "on_bytes" if isinstance(state, BytesSpec) else "on_array", None)
     return None if other is None else other(config.configuration, state)
+
+
+def _with_bytes(configs: Sequence[NamedConfig]) -> Sequence[NamedConfig]:
+    """The codecs with ``bytes`` among them, where v2 left it out before a codec on bytes that is not ours."""
+    others = [c for c in configs if c.name.startswith("numcodecs.") and not is_ours(c.name)]
+    kinds = [_kind(config.name) for config in configs] if others else []
+    if not others or "array_to_bytes" in kinds or any(hasattr(codec_class(c.name), "on_array") for c in others):
+        return configs
+    middle = kinds.index("bytes_to_bytes") if "bytes_to_bytes" in kinds else len(kinds)
+    return [*configs[:middle], NamedConfig("bytes", {"endian": "little"}), *configs[middle:]]
+
+
+def _kind(name: str) -> str | None:
+    """The kind of a codec; None if there is none of this name."""
+    try:
+        return str(codec_class(name).kind)
+    except UnknownCodecError:
+        return None
 
 
 def _order_error(configs: Sequence[NamedConfig]) -> UnknownCodecError:

@@ -93,7 +93,7 @@ def register_codec(name: str, codec: Any, *, overwrite: bool = False) -> None:
 
     Notes
     -----
-    Zarr v3 core, "Codecs". ``docs/formats.md`` has a whole example.
+    Zarr v3 core, "Codecs". ``docs/codecs.md`` has a whole example.
 
     Examples
     --------
@@ -107,6 +107,12 @@ def register_codec(name: str, codec: Any, *, overwrite: bool = False) -> None:
     if not isinstance(codec, str):
         _checked(name, codec)
     _CODECS[name] = codec
+
+
+def is_ours(name: str) -> bool:
+    """Whether a codec of this name came with daskzarr, so that it is known where it stands in a pipeline."""
+    found = _CODECS.get(name)
+    return found in _OURS if isinstance(found, str) else getattr(found, "__module__", "").startswith("daskzarr.codecs.")
 
 
 def codec_class(name: str) -> Any:

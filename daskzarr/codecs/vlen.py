@@ -233,7 +233,8 @@ def _wrong_element(codec: str, flat: Array, *kinds: type) -> CodecError:
     position, item = next((i, item) for i, item in enumerate(flat) if not isinstance(item, kinds))
     return CodecError(
         f"element {position} of a chunk is of type {type(item).__name__} where {kinds[0].__name__} has to be; "
-        f"put {kinds[0]()!r} where there is nothing",
+        f"put {kinds[0]()!r} where there is nothing. Text is stored with dtype=str, bytes with dtype=bytes, other "
+        'objects in Zarr v2 with filters=[{"id": "json2"}]',
         codec=codec,
     )
 

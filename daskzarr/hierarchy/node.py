@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
-from daskzarr.errors import DaskZarrError, MetadataError, NodeNotFoundError, UnsupportedError, raise_from
+from daskzarr.errors import DaskZarrError, MetadataError, NodeNotFoundError, UnsupportedError, raise_from, short
 from daskzarr.hierarchy.documents import Found, chunks_in_folders, find_documents, find_implied_group, node_exists
 from daskzarr.hierarchy.listing import nodes_below
 from daskzarr.hierarchy.tree import draw_tree
@@ -50,13 +51,16 @@ class StoredArray:
         return self.metadata.data_type.dtype
 
     @property
-    def chunks(self) -> tuple[int, ...]:
+    def chunks(self) -> tuple[Any, ...]:
         """Shape of the chunks: the least that can be read alone. With shards, that of the innermost chunks.
 
-        Where chunks differ in length, the longest along each axis.
+        Where chunks differ in length along an axis, all their lengths there.
         """
-        stored = self.metadata.chunk_grid.chunk_shape
-        return self.metadata.inner_chunk_shape or stored
+        grid = self.metadata.chunk_grid
+        if isinstance(grid, RegularGrid):
+            return self.metadata.inner_chunk_shape or grid.chunk_shape
+        pairs = zip(grid.chunk_shapes, grid.axes, strict=True)
+        return self.metadata.inner_chunk_shape or tuple(n if isinstance(n, int) else axis.lengths for n, axis in pairs)
 
     @property
     def shards(self) -> tuple[int, ...] | None:
@@ -200,7 +204,7 @@ class StoredGroup:
             return f"{'not supported' if isinstance(error, UnsupportedError) else 'damaged'}: {error.message}"
         if isinstance(node, StoredGroup):
             return ""
-        return f"{node.shape} {node.metadata.data_type.name}, chunks {node.chunks}"
+        return f"{node.shape} {node.metadata.data_type.name}, chunks {short(node.chunks)}"
 
 
 def users_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

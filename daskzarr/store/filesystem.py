@@ -15,6 +15,7 @@ from daskzarr.store.protocol import Buffer, Listing, get_each
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _BATCH = 256
+_ARCHIVES = {"zip", "tar", "libarchive"}
 _VERSIONS = ("ETag", "etag", "version_id", "generation", "mtime", "LastModified", "last_modified", "created")
 _URL_SAFE = "/!$&'()*+,;=:@~"
 
@@ -65,6 +66,16 @@ class FilesystemStore:
             if "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
                 return False
             fs = getattr(fs, "fs", None)  # what a caching file system stands on
+        return True
+
+    @property
+    def can_write(self) -> bool:
+        """Whether files can be written one by one: not into archives, whose end is written when they are closed."""
+        fs = self.fs
+        while fs is not None:
+            if _ARCHIVES & set([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+                return False
+            fs = getattr(fs, "fs", None)
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:
