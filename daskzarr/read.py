@@ -18,7 +18,7 @@ from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
 from daskzarr.graph.read import read_array
-from daskzarr.hierarchy import StoredArray, expect_array, read_node
+from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node
 from daskzarr.metadata import ZarrFormat
 from daskzarr.store import locate
 from daskzarr.synonyms import one_of
@@ -40,6 +40,7 @@ def from_zarr(
     *,
     missing: Missing = "fill",
     allow_pickle: bool = False,
+    consolidated: bool | None = None,
     zarr_format: ZarrFormat | None = None,
     zarr_version: ZarrFormat | None = None,
     path: str | None = None,
@@ -73,6 +74,9 @@ def from_zarr(
     allow_pickle
         Whether Python objects that were pickled (Zarr v2 only) may be loaded, which runs whatever code they hold.
         Default False: such an array is refused.
+    consolidated
+        Whether the consolidated metadata of the group at ``url`` are read in the place of the array's own document.
+        Default None, and False: they are not, as that takes no request more.
     zarr_format, zarr_version
         2, 3 or "n5". Default None: v3 is looked for first, then v2, then N5; naming it saves requests.
 
@@ -105,7 +109,7 @@ def from_zarr(
     zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
     if missing not in ("fill", "error"):
         raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
-    array = _stored_array(url, component, storage_options, zarr_format)
+    array = _stored_array(url, component, storage_options, zarr_format, consolidated)
     handle = ArrayHandle.of(array, missing=missing, allow_pickle=allow_pickle)
     blocks = _blocks(array, chunks)
     if name is None:
@@ -116,8 +120,12 @@ def from_zarr(
     return read_array(handle, blocks, name)
 
 
-def _stored_array(url: Any, component: str | None, options: Any, zarr_format: ZarrFormat | None) -> StoredArray:
+def _stored_array(
+    url: Any, component: str | None, options: Any, zarr_format: ZarrFormat | None, consolidated: bool | None
+) -> StoredArray:
     """The array, with as few requests as its format allows."""
+    if consolidated:
+        return open_array(url, component, storage_options=options, zarr_format=zarr_format, consolidated=True)
     if isinstance(url, StoredArray) and component is None:
         return url
     return expect_array(read_node(locate(url, component, options), zarr_format, attributes=False))

@@ -3,7 +3,7 @@
 import json
 import pickle
 import tempfile
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
@@ -233,14 +233,14 @@ def test_ten_thousand_nodes_are_one_request(zarr_format):
     own = {key: entry for key, entry in entries.items() if key in (".zgroup", ".zattrs")}
     spoiled(store, zarr_format, lambda block: block.update(metadata=own | many))
     store.clear()
-    begin = time.perf_counter()
     top = open_group(store, zarr_format=zarr_format)
-    names = list(top)
-    spent = time.perf_counter() - begin
-    assert len(names) == 10_000
+    assert len(list(top)) == 10_000
     assert len(store.requests) == 1
-    assert spent < 5
     assert top["v00700"].dimension_names == ("y", "x")
+    for opened in (open_array, from_zarr):
+        store.clear()
+        assert opened(store, "v09999", zarr_format=zarr_format, consolidated=True).shape == (4, 6)
+        assert len(store.requests) == 1
 
 
 @both_formats
@@ -614,18 +614,19 @@ def test_nodes_of_other_formats_cannot_be_consolidated(home, other):
 
 
 def test_listing_of_many_groups_overlaps():
-    class Slow(MappingStore):
+    together = threading.Barrier(4, timeout=30)
+
+    class Meeting(MappingStore):
         def list_dir(self, prefix):
-            time.sleep(0.02)
+            if prefix:
+                together.wait()  # goes on only once four are listed at the same time
             return super().list_dir(prefix)
 
-    create_group(store := Slow({}))
+    create_group(store := Meeting({}))
     text = store.get("zarr.json")
     for i in range(64):
         store.set(f"g{i}/zarr.json", text)
-    begin = time.perf_counter()
     assert len(consolidate(store)) == 64
-    assert time.perf_counter() - begin < 0.9 * 65 * 0.02
 
 
 # Kept true

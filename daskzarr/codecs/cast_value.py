@@ -278,7 +278,7 @@ def _format(dtype: np.dtype[Any]) -> _Format:
         return _Format(known.nmant, int(known.minexp), float(known.min), float(known.max), True, True)
     from ml_dtypes import finfo
 
-    known = finfo(dtype)  # type: ignore[no-untyped-call]
+    known = finfo(dtype)
     infinite, nan = np.array([np.inf, np.nan]).astype(dtype).astype(np.float64)
     return _Format(
         known.nmant, known.minexp, float(known.min), float(known.max), bool(np.isinf(infinite)), bool(np.isnan(nan))

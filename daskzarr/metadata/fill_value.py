@@ -174,7 +174,7 @@ def _mlfrom_json(dtype: np.dtype[Any], value: Any) -> Any:
     import ml_dtypes
 
     if "int" in dtype.name:
-        info = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+        info = ml_dtypes.iinfo(dtype)
         return np.array(_exact(value, int(info.min), int(info.max)), "i8").astype(dtype)[()]
     if isinstance(value, str) and value.startswith("0x"):
         return _bits(dtype, value)
