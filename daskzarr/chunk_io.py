@@ -52,8 +52,8 @@ def _read_chunk(handle: ArrayHandle, key: str, index: tuple[int, ...]) -> Array 
     if data is None:
         return None
     pipeline = handle.pipeline_at(index)
-    shape = handle.grid.box(index).shape
-    if pipeline.shard is None or shape == pipeline.spec.shape:
+    shape = None if pipeline.shard is None else handle.grid.box(index).shape
+    if shape is None or shape == pipeline.spec.shape:
         return pipeline.decode(data)
     cells = np.empty(shape, handle.dtype)
     decode_part_of_shard(data, pipeline, tuple(map(slice, (0,) * len(shape), shape)), cells)
