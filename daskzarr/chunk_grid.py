@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import floordiv, sub
 from typing import NamedTuple
+
+AxisPart = tuple[int, slice, slice, bool]
+"""Along one axis: chunk number, slice in the chunk, slice in the box, and whether that is all of the chunk."""
 
 
 class Box(NamedTuple):
@@ -102,20 +105,27 @@ class RegularGrid:
             _project_axis(a, b, c, n)
             for a, b, c, n in zip(box.start, box.stop, self.chunk_shape, self.shape, strict=True)
         ]
-        for parts in itertools.product(*axes):
-            if parts:
-                index, chunk_slices, out_slices, whole = zip(*parts, strict=True)
-                yield ChunkProjection(index, chunk_slices, out_slices, all(whole))
-            else:
-                yield ChunkProjection((), (), (), True)
+        yield from combine(axes)
 
 
-def _project_axis(start: int, stop: int, length: int, size: int) -> list[tuple[int, slice, slice, bool]]:
-    """Chunk number, slice in the chunk, slice in the box and wholeness, for each chunk along one axis."""
-    parts = []
-    for i in range(start // length, -(-stop // length) if stop > start else start // length):
-        first = i * length
-        low, high = max(first, start), min(first + length, stop)
-        whole = low == first and high == min(first + length, size)
-        parts.append((i, slice(low - first, high - first), slice(low - start, high - start), whole))
-    return parts
+def combine(axes: Iterable[list[AxisPart]]) -> Iterator[ChunkProjection]:
+    """The parts along each axis as chunks, in C order."""
+    for parts in itertools.product(*axes):
+        if parts:
+            index, chunk_slices, out_slices, whole = zip(*parts, strict=True)
+            yield ChunkProjection(index, chunk_slices, out_slices, all(whole))
+        else:
+            yield ChunkProjection((), (), (), True)
+
+
+def axis_part(chunk: int, first: int, last: int, start: int, stop: int, size: int) -> AxisPart:
+    """What the run ``start..stop`` has of a chunk with the cells ``first..last``, on an axis of ``size`` cells."""
+    low, high = max(first, start), min(last, stop)
+    whole = low == first and high == min(last, size)
+    return chunk, slice(low - first, high - first), slice(low - start, high - start), whole
+
+
+def _project_axis(start: int, stop: int, length: int, size: int) -> list[AxisPart]:
+    """What the run ``start..stop`` has of each chunk along one axis."""
+    chunks = range(start // length, -(-stop // length) if stop > start else start // length)
+    return [axis_part(i, i * length, (i + 1) * length, start, stop, size) for i in chunks]

@@ -157,8 +157,7 @@ def _carry(source: StoredArray, target: StoredArray, same: bool, allow_pickle: b
 
 def _refuse_overlap(source: Location, target: Location) -> None:
     """A copy into itself would never end, or replace what it reads."""
-    one, other = (f"{place.store.url}/{place.path}".rstrip("/") + "/" for place in (source, target))
-    if one.startswith(other) or other.startswith(one):
+    if source.overlaps(target):
         raise UnsupportedError(
             "source and target lie in each other; choose another target, or none to convert in place",
             url=target.store.url,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from daskzarr.chunk_grid import Box, ChunkProjection
+from daskzarr.chunk_grid import AxisPart, Box, ChunkProjection, axis_part, combine
 
 Runs = tuple[tuple[int, int], ...]
 
@@ -146,22 +146,13 @@ class RectilinearGrid:
 
     def project(self, box: Box) -> Iterator[ChunkProjection]:
         """The chunks that ``box`` touches, in C order, with the part of each."""
-        parts_of = [_project(axis, a, b) for axis, a, b in zip(self.axes, box.start, box.stop, strict=True)]
-        for parts in itertools.product(*parts_of):
-            index, chunk_slices, out_slices, whole = zip(*parts, strict=True) if parts else ((), (), (), ())
-            yield ChunkProjection(index, chunk_slices, out_slices, all(whole))
+        yield from combine(_project(axis, a, b) for axis, a, b in zip(self.axes, box.start, box.stop, strict=True))
 
 
-def _project(axis: Edges, start: int, stop: int) -> list[tuple[int, slice, slice, bool]]:
-    """Chunk number, slice in the chunk, slice in the box and wholeness, for each chunk along one axis."""
-    parts = []
-    if start < stop:
-        for i in range(axis.find(start), axis.find(stop - 1) + 1):
-            first, last = axis.bounds(i)
-            low, high = max(first, start), min(last, stop)
-            whole = low == first and high == min(last, axis.size)
-            parts.append((i, slice(low - first, high - first), slice(low - start, high - start), whole))
-    return parts
+def _project(axis: Edges, start: int, stop: int) -> list[AxisPart]:
+    """What the run ``start..stop`` has of each chunk along one axis."""
+    chunks = range(axis.find(start), axis.find(stop - 1) + 1) if start < stop else ()
+    return [axis_part(i, *axis.bounds(i), start, stop, axis.size) for i in chunks]
 
 
 def runs_of(lengths: Sequence[int]) -> Runs:

@@ -124,7 +124,7 @@ def _read_index(store: RangeStore, key: str, shard: ShardingCodec) -> Index | No
     if data is None:
         return None
     if len(data) != shard.index_size:
-        raise _too_short(shard, len(data))
+        raise shard.too_short(len(data))
     return shard.read_index(data)
 
 
@@ -134,7 +134,7 @@ def decode_part_of_shard(data: Buffer, pipeline: CodecPipeline, chunk_slices: tu
     view = memoryview(data)
     start, stop = shard.index_range.bounds(len(view))
     if stop - start != shard.index_size:
-        raise _too_short(shard, len(view))
+        raise shard.too_short(len(view))
     index = shard.read_index(view[start:stop])
     cells = out.transpose(pipeline.axes)
     shard.read_box(index, _stored_box(pipeline, chunk_slices), cells, lambda ranges: _cut(view, ranges))
@@ -144,14 +144,6 @@ def _cut(view: memoryview, ranges: Sequence[ByteRange]) -> Sequence[Buffer]:
     """Parts of a value at hand."""
     bounds = (byte_range.bounds(len(view)) for byte_range in ranges)
     return [view[start:stop] for start, stop in bounds]
-
-
-def _too_short(shard: ShardingCodec, size: int) -> CodecError:
-    """The error for a shard that has no room for its index."""
-    return CodecError(
-        f"the shard has {size} bytes, too few for its index of {shard.index_size}: it is truncated",
-        codec="sharding_indexed",
-    )
 
 
 def _stored_box(pipeline: CodecPipeline, chunk_slices: tuple[slice, ...]) -> Box:

@@ -170,10 +170,14 @@ class ShardingCodec:
     def _check_room(self, data: Buffer) -> None:
         """A shard holds its index at least."""
         if len(data) < self.index_size:
-            raise CodecError(
-                f"{len(data)} bytes are too few for a shard, whose index has {self.index_size}: it is truncated",
-                codec="sharding_indexed",
-            )
+            raise self.too_short(len(data))
+
+    def too_short(self, size: int) -> CodecError:
+        """The error for a shard that has no room for its index."""
+        return CodecError(
+            f"the shard has {size} bytes, too few for its index of {self.index_size}: it is truncated",
+            codec="sharding_indexed",
+        )
 
     def read_index(self, data: Buffer) -> Index:
         """The index of a shard: offset and number of bytes of each inner chunk. Its checksum is verified."""
@@ -277,7 +281,7 @@ def _nested(options: Options, member: str, spec: ChunkSpec) -> CodecPipeline:
         raise options.error(f"{member} has to be a list with at least one codec")
     configs = [NamedConfig.read(codec, f"{member}[{i}]") for i, codec in enumerate(value)]
     for config in configs:
-        if config.name.startswith(("v2.", "n5.")):
+        if config.internal:
             raise options.error(f"{member} holds {short(config.name)}, which is not supported")
     try:
         return CodecPipeline.resolve(configs, spec)

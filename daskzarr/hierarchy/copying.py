@@ -46,8 +46,7 @@ def names_below(location: Location) -> Iterator[str]:
 
 def refuse_overlap(source: Location, target: Location) -> None:
     """A node is not copied into itself, nor over one that it is in."""
-    here, there = (f"{place.store.url}/{place.path}".rstrip("/") + "/" for place in (source, target))
-    if here.startswith(there) or there.startswith(here):
+    if source.overlaps(target):
         raise NodeExistsError(
             f"/{source.path} cannot be copied to a place in itself, or that it is in itself",
             url=target.store.url,

@@ -39,6 +39,11 @@ class NamedConfig:
             raise MetadataError(f"the configuration of {short(value['name'])} is not an object", field=place)
         return cls(value["name"], configuration, must_understand)
 
+    @property
+    def internal(self) -> bool:
+        """Whether only the model has this name, for what v3 has none for; documents cannot use it."""
+        return self.name.startswith(("v2.", "n5."))
+
     def write(self) -> dict[str, Any]:
         """To JSON, as an object: no peer reads bare names everywhere, nor numcodecs' names without a configuration."""
         document: dict[str, Any] = {"name": self.name}

@@ -29,7 +29,6 @@ _ARRAY = {"shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value"
 _ARRAY_OPTIONAL = {"attributes", "dimension_names", "storage_transformers"}
 _GROUP_OPTIONAL = {"attributes", "consolidated_metadata"}
 _HEAD = {"zarr_format", "node_type"}
-_INTERNAL = ("v2.", "n5.")
 _SEPARATORS = {"default": "/", "v2": "."}
 
 
@@ -128,7 +127,7 @@ def _read_known(value: Any, place: str) -> NamedConfig:
 def _read_codec(value: Any, place: str, data_type: DataType) -> NamedConfig:
     """A codec, by a name that a document may use."""
     codec = NamedConfig.read(value, place)
-    if codec.name.startswith(_INTERNAL):
+    if codec.internal:
         raise UnsupportedError(f"codec {short(codec.name)} is not supported", field=place, codec=codec.name)
     return _with_endian(codec) if data_type.name == "structured" else codec
 
@@ -170,7 +169,7 @@ def _refuse_others_parts(metadata: ArrayMetadata) -> None:
             field="data_type",
         )
     for codec in metadata.codecs:
-        if codec.name.startswith(_INTERNAL):
+        if codec.internal:
             raise UnsupportedError(
                 "Zarr v3 has one byte order for all fields, and no N5 blocks; write the cells anew", codec=codec.name
             )

@@ -108,6 +108,11 @@ class Location:
         path = node_path(component)
         return Location(self.store, f"{self.path}/{path}" if self.path and path else self.path or path)
 
+    def overlaps(self, other: Location) -> bool:
+        """Whether one of two places is the other, or lies in it, however each is divided in store and path."""
+        one, two = (f"{place.store.url}/{place.path}".rstrip("/") + "/" for place in (self, other))
+        return one.startswith(two) or two.startswith(one)
+
     def key(self, name: str) -> str:
         """Store key of an object of this node."""
         return f"{self.path}/{name}" if self.path else name
