@@ -110,4 +110,4 @@ def _v2_bytes(value: Any, stored: np.dtype[Any]) -> bytes:
         pass
     if stored.kind != "S":
         raise ValueError
-    return value.encode("latin-1")
+    return value.encode("latin-1").rstrip(b"\0")  # NULs at the end of a text mean nothing
