@@ -150,5 +150,23 @@ class AlignmentError(DaskZarrError, ValueError):
     """Dask blocks do not own whole stored chunks, so two tasks would write one stored object."""
 
 
+class ResumeError(DaskZarrError, ValueError):
+    """A write cannot be taken up again: there is nothing to take up, or it was one of other cells or settings."""
+
+
+class AppendError(DaskZarrError, ValueError):
+    """An array does not have the length an append was told to find, or holds another unfinished one."""
+
+
+class PlanLimitError(DaskZarrError, ValueError):
+    """A write would take more files or memory than it may."""
+
+
+class WriteFailedError(DaskZarrError, OSError):
+    """Some objects could not be written, while the rest was; ``failures`` holds pairs of chunk key and reason."""
+
+    failures: tuple[tuple[str, str], ...] = ()
+
+
 class UnsupportedError(DaskZarrError, NotImplementedError):
     """A valid request that daskzarr cannot serve."""
