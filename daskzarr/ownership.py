@@ -49,7 +49,7 @@ class Share(NamedTuple):
 class Cell(NamedTuple):
     """Stored objects that several blocks have cells in: one task writes them. ``blocks`` holds the blocks' indices."""
 
-    index: Index
+    at: Index
     box: Box
     blocks: tuple[Index, ...]
 
@@ -102,7 +102,7 @@ class Ownership:
     >>> [owners.share((i,)).own for i in range(3)]
     [Box(start=(0,), stop=(4,)), None, Box(start=(8,), stop=(12,))]
     >>> list(owners.cells())
-    [Cell(index=(1,), box=Box(start=(4,), stop=(8,)), blocks=((0,), (1,)))]
+    [Cell(at=(1,), box=Box(start=(4,), stop=(8,)), blocks=((0,), (1,)))]
     """
 
     blocks: BlockGrid
@@ -120,7 +120,8 @@ class Ownership:
         box = self.blocks.box(block)
         if self.axes is None:
             return Share(box, ())
-        own, pieces = None, []
+        own: Box | None = None
+        pieces: list[tuple[Index, Box]] = []
         position = self._stored_index(block)
         for index in itertools.product(*(axis.of_block[i] for axis, i in zip(self.axes, position, strict=True))):
             parts = [axis.segments[i] for axis, i in zip(self.axes, index, strict=True)]

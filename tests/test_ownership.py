@@ -57,19 +57,20 @@ def writers(all_owners, grid):
     """Who writes each stored object, and which cells come to it: (object -> writers, writer -> Counter of cells)."""
     by_object, given_cells = {}, {}
     for n, owners in enumerate(all_owners):
-        boxes = {cell.index: cell.box for cell in owners.cells()}
+        boxes = {cell.at: cell.box for cell in owners.cells()}
         for index, box in boxes.items():
             for which in objects_in(grid, box):
                 by_object.setdefault(which, set()).add((n, "cell", index))
-        contributors = {cell.index: set() for cell in owners.cells()}
+        contributors = {cell.at: set() for cell in owners.cells()}
         for block in blocks_of(owners.blocks):
             where = owners.blocks.box(block)
             if owners.gathers:
                 for cell in owners.cells():
                     if block in cell.blocks:
-                        contributors[cell.index].add(block)
-                        part = Box(tuple(map(max, where.start, cell.box.start)), tuple(map(min, where.stop, cell.box.stop)))
-                        given_cells.setdefault((n, "cell", cell.index), Counter()).update(cells_of(part))
+                        contributors[cell.at].add(block)
+                        low = tuple(map(max, where.start, cell.box.start))
+                        part = Box(low, tuple(map(min, where.stop, cell.box.stop)))
+                        given_cells.setdefault((n, "cell", cell.at), Counter()).update(cells_of(part))
                 continue
             share = owners.share(block)
             if share.own is not None and 0 not in share.own.shape:
@@ -85,7 +86,7 @@ def writers(all_owners, grid):
                     contributors[index].add(block)
                     given_cells.setdefault((n, "cell", index), Counter()).update(cells_of(box))
         for cell in owners.cells():
-            assert contributors[cell.index] == set(cell.blocks)
+            assert contributors[cell.at] == set(cell.blocks)
             assert len(cell.blocks) == len(set(cell.blocks))
         joint = {(index, block) for index, block in owners.joint_objects()}
         expected = {(i, b) for b in blocks_of(owners.blocks) for i, _ in owners.share(b).pieces if i[0] == -1}
@@ -187,7 +188,7 @@ def test_one_bad_boundary_in_8000_blocks():
 def test_small_blocks_are_gathered_whole():
     owners = regular((64,), (4,), (16,))
     assert owners.gathers
-    assert [cell.blocks for cell in owners.cells()][0] == ((0,), (1,), (2,), (3,))
+    assert next(cell.blocks for cell in owners.cells()) == ((0,), (1,), (2,), (3,))
 
 
 def test_a_region_that_starts_within_an_object_needs_no_second_task():
