@@ -12,44 +12,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from daskzarr.appending import append
     from daskzarr.codecs.registry import register_codec
     from daskzarr.convert import convert
     from daskzarr.create import create_array, create_group
     from daskzarr.errors import (
         AlignmentError,
+        AppendError,
         CodecError,
         DaskZarrError,
         MetadataError,
         MissingChunkError,
         NodeExistsError,
         NodeNotFoundError,
+        PlanLimitError,
+        ResumeError,
         StoreError,
         StorePermissionError,
         UnknownCodecError,
         UnsupportedError,
+        WriteFailedError,
     )
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
     from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
+    from daskzarr.resize import resize
     from daskzarr.store import open_store
-    from daskzarr.write import to_zarr
+    from daskzarr.verify import verify
+    from daskzarr.write import plan, to_zarr
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "AlignmentError": "errors",
+    "AppendError": "errors",
     "CodecError": "errors",
     "DaskZarrError": "errors",
     "MetadataError": "errors",
     "MissingChunkError": "errors",
     "NodeExistsError": "errors",
     "NodeNotFoundError": "errors",
+    "PlanLimitError": "errors",
+    "ResumeError": "errors",
     "StoreError": "errors",
     "StorePermissionError": "errors",
     "StoredArray": "hierarchy",
     "StoredGroup": "hierarchy",
     "UnknownCodecError": "errors",
     "UnsupportedError": "errors",
+    "WriteFailedError": "errors",
+    "append": "appending",
     "consolidate": "nodes",
     "convert": "convert",
     "copy_node": "nodes",
@@ -60,25 +72,33 @@ _PLACES = {
     "open_array": "hierarchy",
     "open_group": "hierarchy",
     "open_store": "store",
+    "plan": "write",
     "register_codec": "codecs.registry",
+    "resize": "resize",
     "to_zarr": "write",
     "update_attributes": "nodes",
+    "verify": "verify",
 }
 
 __all__ = [
     "AlignmentError",
+    "AppendError",
     "CodecError",
     "DaskZarrError",
     "MetadataError",
     "MissingChunkError",
     "NodeExistsError",
     "NodeNotFoundError",
+    "PlanLimitError",
+    "ResumeError",
     "StoreError",
     "StorePermissionError",
     "StoredArray",
     "StoredGroup",
     "UnknownCodecError",
     "UnsupportedError",
+    "WriteFailedError",
+    "append",
     "consolidate",
     "convert",
     "copy_node",
@@ -89,9 +109,12 @@ __all__ = [
     "open_array",
     "open_group",
     "open_store",
+    "plan",
     "register_codec",
+    "resize",
     "to_zarr",
     "update_attributes",
+    "verify",
 ]
 
 

@@ -149,6 +149,11 @@ class ArrayHandle:
         return self.metadata.chunk_key_encoding.encoder(self.path + "/" if self.path else "")
 
     @cached_property
+    def lead(self) -> int:
+        """How much of a store key names the node."""
+        return len(self.path) + 1 if self.path else 0
+
+    @cached_property
     def fill(self) -> Fill:
         """The fill value."""
         return Fill(self.dtype, self.metadata.fill_scalar)

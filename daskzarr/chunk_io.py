@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, cast
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box, ChunkProjection
 from daskzarr.errors import CodecError, MissingChunkError, raise_from
+from daskzarr.receipt import Receipt
 from daskzarr.shard_io import decode_part_of_shard, forget_index, read_part_of_shard, reads_less
 from daskzarr.store import RangeStore, ReadIntoStore
+from daskzarr.store.retries import get_many, persist
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +55,7 @@ def _read_single(handle: ArrayHandle, box: Box, index: tuple[int, ...]) -> Array
 
 def _read_chunk(handle: ArrayHandle, key: str, index: tuple[int, ...]) -> Array | None:
     """A chunk decoded, None when it is absent; of a shard at the edge only what is inside the array."""
-    data = handle.store.get(key)
+    data = persist(handle.store.get, key)
     if data is None:
         return None
     pipeline = handle.pipeline_at(index)
@@ -63,7 +70,7 @@ def _read_chunk(handle: ArrayHandle, key: str, index: tuple[int, ...]) -> Array 
 def _read_raw(handle: ArrayHandle, key: str, out: Array | None = None) -> Array | None:
     """A chunk that is stored as it lies in memory, read into ``out`` or into new memory; None when it is absent."""
     chunk = handle.pipeline.new_chunk() if out is None else out
-    size = cast(ReadIntoStore, handle.store).read_into(key, chunk.reshape(-1).view(np.uint8).data)
+    size = persist(cast(ReadIntoStore, handle.store).read_into, key, chunk.reshape(-1).view(np.uint8).data)
     if size is None:
         return None
     if size != chunk.nbytes:
@@ -82,7 +89,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
     if pipeline.shard is not None:
         projections = [part for part in projections if not _read_part(handle, part, out[part.out_slices])]
     keys = [handle.key(projection.chunk) for projection in projections]
-    values = iter(handle.store.get_many(keys))
+    values = get_many(handle.store, keys)
     for projection, key in zip(projections, keys, strict=True):
         cells = out[projection.out_slices]
         try:
@@ -109,7 +116,8 @@ def _read_part(handle: ArrayHandle, part: ChunkProjection, cells: Array) -> bool
         return False
     key = handle.key(part.chunk)
     try:
-        if not read_part_of_shard(cast(RangeStore, handle.store), key, pipeline, part.chunk_slices, cells):
+        store = cast(RangeStore, handle.store)
+        if not persist(read_part_of_shard, store, key, pipeline, part.chunk_slices, cells):
             _check_absent(handle, key)
             handle.fill.into(cells)
     except Exception as error:
@@ -146,30 +154,77 @@ def _check_absent(handle: ArrayHandle, key: str) -> None:
         )
 
 
-def write_box(handle: ArrayHandle, box: Box, block: Array) -> int:
-    """Store the chunks a box owns, each with one request; returns how many bytes they take.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a write's tasks write.
 
-    The box has to cover its chunks whole, padding beyond the array's edge aside: that is the planner's to ensure. A
-    chunk of nothing but fill is not stored, and what is there of it goes, unless the handle says otherwise. Doing it
-    again changes nothing.
+    Parameters
+    ----------
+    digests
+        Whether receipts say the CRC-32C of what was stored.
+    only
+        The objects to write, by index; others are left as they are. None: all.
     """
-    block = np.asarray(block)
-    if block.shape != box.shape or block.dtype != handle.dtype:
-        block = _conform(handle, box, block)
+
+    digests: bool = False
+    only: frozenset[tuple[int, ...]] | None = None
+
+
+PLAIN = Terms()
+
+
+def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN) -> list[Receipt]:
+    """Store the cells of a box, each stored object with one request; returns a receipt for each.
+
+    An object the box covers whole, padding beyond the array's edge aside, is not read; the other cells of one it covers
+    in part are read and kept: that no other task writes it meanwhile is the planner's to ensure. A chunk of nothing but
+    fill is not stored, and what is there of it goes, unless the handle says otherwise. Doing it again changes nothing.
+    """
+    block = conform(handle, box, block)
     grid = handle.grid
     index = grid.single(box)
     if index is not None:
-        return _write_chunk(handle, index, block)
-    return sum(_write_chunk(handle, part.chunk, block[part.out_slices]) for part in grid.project(box))
+        if terms.only is not None and index not in terms.only:
+            return []
+        return [_write_chunk(handle, index, block, terms)]
+    return [
+        _write_chunk(handle, part.chunk, _merged(handle, part, block[part.out_slices]), terms)
+        for part in grid.project(box)
+        if terms.only is None or part.chunk in terms.only
+    ]
 
 
-def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> int:
-    """Copy the stored chunks of a box as they are to an array of the same grid and codecs; returns their bytes."""
+def write_pieces(handle: ArrayHandle, box: Box, pieces: Sequence[tuple[Box, Array]], terms: Terms) -> list[Receipt]:
+    """Store the objects of a box that several blocks have cells in; where those are not all its cells, the others stay.
+
+    Pieces are in the dtype that is stored, and have no cell in common.
+    """
+    if sum(part.size for _, part in pieces) == math.prod(box.shape):
+        cells = np.empty(box.shape, handle.dtype)
+    else:
+        cells = read_box(handle, box)
+    for where, part in pieces:
+        cells[tuple(slice(a - o, b - o) for a, b, o in zip(*where, box.start, strict=True))] = part
+    return write_box(handle, box, cells, terms)
+
+
+def _merged(handle: ArrayHandle, part: ChunkProjection, cells: Array) -> Array:
+    """The cells of a chunk: those given, and around them what is stored."""
+    if part.whole:
+        return cells
+    found = read_box(handle, handle.grid.box(part.chunk))
+    found[part.chunk_slices] = cells
+    return found
+
+
+def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> list[Receipt]:
+    """Copy the stored chunks of a box as they are to an array of the same grid and codecs."""
     chunks = [part.chunk for part in source.grid.project(box)]
     keys = [source.key(chunk) for chunk in chunks]
-    values = iter(source.store.get_many(keys))
-    total = 0
+    values = get_many(source.store, keys)
+    receipts = []
     for chunk, key in zip(chunks, keys, strict=True):
+        started = perf_counter()
         try:
             data = next(values)
         except Exception as error:
@@ -178,17 +233,22 @@ def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> int:
             continue
         goal = target.key(chunk)
         try:
-            target.writer.set(goal, data)
+            persist(target.writer.set, goal, data)
         except Exception as error:
             raise_from(target.failure("writing a chunk", error, goal), error)
         finally:
             forget_index(target.store, goal)
-        total += len(data)
-    return total
+        receipts.append(Receipt(goal[target.lead :], len(data), 0, perf_counter() - started))
+    return receipts
 
 
-def _conform(handle: ArrayHandle, box: Box, block: Array) -> Array:
-    """A block as the metadata promised it, in the dtype that is stored."""
+def conform(handle: ArrayHandle, box: Box, block: Any) -> Array:
+    """A block as the metadata promised it, in the dtype that is stored, with all axes of the stored array."""
+    block = np.asarray(block)
+    if block.shape == box.shape and block.dtype == handle.dtype:
+        return block
+    if block.ndim < len(box.shape) and _without_ones(block.shape) == _without_ones(box.shape):
+        block = block.reshape(box.shape)  # an integer in the region took an axis away
     if block.shape != box.shape:
         raise CodecError(
             f"a block of shape {block.shape} came where {box.shape} was promised; give the right chunks= to map_blocks",
@@ -201,6 +261,11 @@ def _conform(handle: ArrayHandle, box: Box, block: Array) -> Array:
         return cast_exactly(block, handle.dtype)
     except CodecError as error:
         raise_from(error.locate(url=handle.store.url, node=handle.path), error)
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    """The lengths of a shape other than 1."""
+    return [n for n in shape if n != 1]
 
 
 def cast_exactly(cells: Array, dtype: np.dtype[Any]) -> Array:
@@ -227,24 +292,26 @@ def cast_exactly(cells: Array, dtype: np.dtype[Any]) -> Array:
     return found
 
 
-def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array) -> int:
+def _write_chunk(handle: ArrayHandle, index: tuple[int, ...], cells: Array, terms: Terms) -> Receipt:
     """Store one chunk, padded with fill to its full shape."""
+    started = perf_counter()
     key = handle.key(index)
     store = handle.writer
     try:
         pipeline = handle.pipeline_at(index)
         if handle.leaves_out and handle.fill.covers(cells):
-            store.delete(key)
-            return 0
+            persist(store.delete, key)
+            return Receipt(key[handle.lead :], 0, None, perf_counter() - started)
         if cells.shape != pipeline.spec.shape and not pipeline.truncates:
             padded = handle.fill.array(pipeline.spec.shape)
             padded[tuple(map(slice, cells.shape))] = cells
             cells = padded
         data = pipeline.encode(cells)
-        store.set(key, data)
+        persist(store.set, key, data)
     except Exception as error:
         raise_from(handle.failure("writing a chunk", error, key), error)
     finally:
         if handle.pipeline.shard is not None:
             forget_index(store, key)
-    return len(data)
+    digest = google_crc32c.value(data if type(data) is bytes else bytes(data)) if terms.digests else 0
+    return Receipt(key[handle.lead :], len(data), digest, perf_counter() - started)

@@ -8,19 +8,20 @@ from typing import Any
 
 import dask
 
-from daskzarr.alignment import owned_blocks
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, grid_cuts, grow_blocks
 from daskzarr.create import write_new_array, write_new_group
 from daskzarr.errors import DaskZarrError, UnsupportedError, raise_from
 from daskzarr.graph.copy import copy_array
 from daskzarr.graph.generation import note_write
-from daskzarr.graph.write import Write, write_array
+from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
 from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
 from daskzarr.hierarchy.opening import known_format, open_node
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.nodes import consolidate
+from daskzarr.ownership import assign
 from daskzarr.read import from_zarr
+from daskzarr.regions import place_blocks
 from daskzarr.settings import check_zarr_format
 from daskzarr.store import ListableStore, Location, locate
 from daskzarr.translation import translate
@@ -152,7 +153,8 @@ def _carry(source: StoredArray, target: StoredArray, same: bool, allow_pickle: b
     array = from_zarr(source, chunks=grid.chunk_shape, allow_pickle=allow_pickle)
     handle = ArrayHandle.of(target, allow_pickle=True)
     handle.pipeline.check_can_write()
-    return write_array(array, handle, owned_blocks(array.chunks, (0,) * source.ndim, grid))
+    part = Part(array, assign(place_blocks(array, (0,) * source.ndim), grid))
+    return write_arrays([ArrayWrite(handle, (part,))])
 
 
 def _refuse_overlap(source: Location, target: Location) -> None:

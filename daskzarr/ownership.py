@@ -40,8 +40,12 @@ class Segment(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What the task of one block does: the box it writes itself, and the pieces it hands on, by the cell they go to."""
+    """What the task of one block does: of the block's ``box``, the part it writes itself, and the pieces it hands on.
 
+    Each piece is named by the cell it goes to.
+    """
+
+    box: Box
     own: Box | None
     pieces: tuple[tuple[Index, Box], ...]
 
@@ -98,11 +102,11 @@ class Ownership:
 
     Examples
     --------
-    >>> owners = assign(BlockGrid((RegularCuts(0, 12, 5),)), RegularGrid((12,), (4,)))
-    >>> [owners.share((i,)).own for i in range(3)]
-    [Box(start=(0,), stop=(4,)), None, Box(start=(8,), stop=(12,))]
+    >>> owners = assign(BlockGrid((RegularCuts(0, 18, 9),)), RegularGrid((18,), (4,)))
+    >>> [owners.share((i,)).own for i in range(2)]
+    [Box(start=(0,), stop=(8,)), Box(start=(12,), stop=(18,))]
     >>> list(owners.cells())
-    [Cell(at=(1,), box=Box(start=(4,), stop=(8,)), blocks=((0,), (1,)))]
+    [Cell(at=(1,), box=Box(start=(8,), stop=(12,)), blocks=((0,), (1,)))]
     """
 
     blocks: BlockGrid
@@ -119,7 +123,7 @@ class Ownership:
         """What the task of a block does."""
         box = self.blocks.box(block)
         if self.axes is None:
-            return Share(box, ())
+            return Share(box, box, ())
         own: Box | None = None
         pieces: list[tuple[Index, Box]] = []
         position = self._stored_index(block)
@@ -135,7 +139,7 @@ class Ownership:
                 pieces.extend(_by_object(self.grid, shared))
             else:
                 pieces.append((index, shared))
-        return Share(own, tuple(pieces))
+        return Share(box, own, tuple(pieces))
 
     def cells(self) -> Iterator[Cell]:
         """What more than one block has cells in, or all there is if whole blocks are gathered; joint objects aside."""

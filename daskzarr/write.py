@@ -1,33 +1,43 @@
-"""The verb to_zarr: a dask array and a place -> the array stored there, every stored chunk by one task."""
+"""The verbs to_zarr and plan: a dask array and a place -> the array stored there, each stored object by one task."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from numbers import Integral
-from typing import Any
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Literal
 
 import dask.array as da
-import numpy as np
-from dask.base import get_scheduler
-from dask.multiprocessing import get as get_processes
 
-from daskzarr.alignment import owned_blocks
-from daskzarr.array_handle import ArrayHandle
-from daskzarr.block_grid import BlockGrid, RegularCuts, cuts
-from daskzarr.chunk_grid import Box
-from daskzarr.create import write_new_array
-from daskzarr.errors import AlignmentError, DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
-from daskzarr.graph.generation import note_write
-from daskzarr.graph.read import sources
-from daskzarr.graph.write import Write, write_array, written_array
-from daskzarr.hierarchy import StoredArray, open_array, writable
+from daskzarr.begin import begin_all, begin_write
+from daskzarr.block_grid import RegularCuts, cuts
+from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
+from daskzarr.graph.write import Write, written_array
+from daskzarr.hierarchy import StoredArray, open_array
+from daskzarr.hierarchy.documents import find_documents, node_exists
+from daskzarr.hierarchy.placing import look_around
+from daskzarr.hierarchy.staging import recover, stage
+from daskzarr.journal import journal_for
 from daskzarr.metadata import ZarrFormat
+from daskzarr.ownership import Align
+from daskzarr.prepare import (
+    OVERWRITE,
+    WHOLE,
+    Prepared,
+    WriteOptions,
+    divide,
+    home_of,
+    prepare_regions,
+    resumed_from,
+    take_up,
+    terms_of,
+)
 from daskzarr.read import from_zarr
+from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
-from daskzarr.store import Location, locate
+from daskzarr.store import Location, MovingStore, beside, durable, locate
 from daskzarr.synonyms import one_of
+from daskzarr.write_plan import WritePlan
 
 _MODES = ("w-", "a", "w", "r+")
 
@@ -62,15 +72,25 @@ def to_zarr(
     write_empty_chunks: bool = False,
     name: str | None = None,
     path: str | None = None,
+    align: Align = "merge",
+    resume: bool | Literal["auto"] = False,
+    journal: Any = None,
+    token: str | None = None,
+    only: Collection[Any] | None = None,
+    durability: Literal["close", "fsync"] = "close",
+    failures: Literal["raise", "collect"] = "raise",
+    max_files: int | None = None,
+    max_mem: int | str | None = None,
 ) -> Write | da.Array | None:
-    """Store a dask array. Reading, computing and writing a block are one task, and one task writes each stored chunk.
+    """Store a dask array. Reading, computing and writing a block are one task, and one task writes each stored object.
 
-    A drop-in for ``dask.array.to_zarr``. The documents are written at once, before any chunk.
+    A drop-in for ``dask.array.to_zarr``. The documents are written at once, before any chunk. What a node that is
+    overwritten held goes last, once the new one is complete (see docs/safety.md for what holds in which store).
 
     Parameters
     ----------
     arr
-        The array. Every block has to cover whole stored chunks, padding at the array's far edges aside.
+        The array, cut in any way: where several blocks have cells in one stored chunk or shard, see ``align``.
     url
         Path, URL, ``os.PathLike``, mapping or store to make a new array in; or an opened array, or an array of
         zarr-python, to write into.
@@ -79,7 +99,9 @@ def to_zarr(
     storage_options
         For fsspec, with a URL.
     region
-        Part of an array that exists: a tuple of slices (step 1), integers or ``...``. Default: all of it.
+        Part of an array that exists: a tuple of slices (step 1), integers or ``...``, cut in any way. Stored chunks
+        that it covers in part are read, and their other cells stay. An axis with an integer may be left out of ``arr``.
+        Default: all of it.
     compute
         Whether to write now. Default True. Otherwise a delayed value comes back; its ``compute()`` writes.
     return_stored
@@ -94,7 +116,7 @@ def to_zarr(
         those differ in length, a ``rectilinear`` grid (Zarr v3) stores each as it is.
     shards
         Shape of the stored objects that hold many inner chunks each. Default None: each chunk is an object of its own.
-        Every block has to cover whole shards; one task writes each with one request.
+        One task writes each with one request.
     dtype
         Data type to store, as for :func:`create_array`. Default: the array's own; objects are stored as text.
     compressors, compressor, filters, serializer, codecs, order, fill_value, dimension_names
@@ -107,16 +129,47 @@ def to_zarr(
         Whether chunks that hold nothing but the fill value are stored. Default False: they are left out, and
         what was stored of them before is deleted.
 
+    align
+        What becomes of stored objects that several blocks have cells in. ``"merge"`` (default): a task of its own gets
+        those cells from each and writes the object once, or whole blocks where most cells would travel anyway.
+        ``"rechunk"``: the array is rechunked first to blocks of whole objects. ``"error"``: it is an error, and so is a
+        region that covers an object in part: the choice for jobs that write to one array at the same time.
+    resume
+        Whether to go on with a write that was killed: the same call skips what is finished, and all that only that
+        would need. True: there has to be one. ``"auto"``: if there is none, begin one. A write of other settings or
+        another source is refused. Default False: a new write.
+    journal
+        Where finished objects are noted: a place, or False for nowhere. Default None: beside the store, in
+        ``<store>.daskzarr``, where it is one that other processes see.
+    token
+        Says what source this is, for ``resume``. Default None: the name Dask gives the array, which changes where
+        it holds functions or random numbers that Dask cannot name alike in two processes.
+    only
+        Chunk keys or indices: nothing else is written, as to repair what :func:`verify` found. Default None: all.
+    durability
+        When an object counts as written. ``"close"`` (default): when the system has taken it, so that it survives the
+        death of the process. ``"fsync"``: when it is on disk, so that it survives that of the machine, too.
+    failures
+        ``"raise"`` (default): the first failure ends the write. ``"collect"``: the rest is written first, then
+        ``WriteFailedError`` says what was not.
+    max_files, max_mem
+        The most files the write may make, and bytes (or text such as ``"2 GiB"``) a task may need by its :func:`plan`.
+        Default None: no limit.
+
     Returns
     -------
     None, a delayed value, or a dask array
-        None with ``compute=True``; a delayed value, whose result is the number of bytes stored, without; the stored
+        None with ``compute=True``; a delayed value, whose result says what was written, without; the stored
         array with ``return_stored=True``.
 
     Raises
     ------
     AlignmentError
-        If two blocks would write one stored chunk. It names axis and block, and the ``rechunk`` that mends it.
+        With ``align="error"``, if two blocks have cells in one stored object; it says what mends it.
+    ResumeError
+        If the write cannot be taken up again; it names what differs.
+    PlanLimitError
+        If the plan exceeds ``max_files`` or ``max_mem``.
     NodeExistsError, NodeNotFoundError
         If there is a node where a new one goes, or none where one has to be.
     MetadataError, UnknownCodecError, UnsupportedError
@@ -131,100 +184,144 @@ def to_zarr(
     >>> sorted(store)
     ['c/0', 'c/1', 'c/2', 'zarr.json']
     """
+    # The arguments by name, so that plan() takes the very same: what each means is looked at below.
+    prepared = _prepare(locals())
+    if not compute and return_stored:
+        return written_array(*begin_write(prepared))
+    write = begin_all([prepared])
+    if not compute:
+        return write
+    write.compute()
+    return _stored(prepared) if return_stored else None
+
+
+def plan(arr: da.Array, url: Any, component: str | None = None, **settings: Any) -> WritePlan:
+    """What :func:`to_zarr` would do with the same arguments, in numbers; nothing is written.
+
+    Parameters
+    ----------
+    arr, url, component, **settings
+        As for :func:`to_zarr`. All it refuses is refused here.
+
+    Returns
+    -------
+    WritePlan
+        Tasks, stored objects and how many of them are whole, partial or shared, bytes, files and memory at most.
+        It prints as a table; ``as_dict()`` is for machines, ``check(max_files=..., max_mem=...)`` for limits.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> plan(da.zeros((100, 100), chunks=40), {}, chunks=(25, 25)).objects
+    16
+    """
+    given = inspect.signature(to_zarr).bind(arr, url, component, **settings)
+    given.apply_defaults()
+    return _prepare(given.arguments).plan
+
+
+def _prepare(given: Mapping[str, Any]) -> Prepared:
+    """Check everything there is to check of a call of to_zarr."""
+    arr, url, mode = given["arr"], given["url"], given["mode"]
     if mode == "r":
         raise MetadataError("Cannot use mode 'r' (read-only) when writing to zarr; use 'w-', 'w' or 'r+'", field="mode")
     if mode not in _MODES:
         raise MetadataError(f"mode is {mode!r}; it can be {', '.join(map(repr, _MODES))}", field="mode")
-    _check_sizes_known(arr)
-    component = one_of("component", component, "path", one_of("path", path, "name", name))
-    zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
-    settings = ArraySettings(
-        chunks=chunks,
-        shards=shards,
-        compressors=compressors,
-        compressor=compressor,
-        filters=filters,
-        serializer=serializer,
-        codecs=codecs,
-        order=order,
-        fill_value=fill_value,
-        dimension_names=dimension_names,
-        dimension_separator=dimension_separator,
-        chunk_key_encoding=chunk_key_encoding,
-        attributes=attributes,
-    )
-    location = locate(url, component, storage_options)
+    check_array(arr)
+    component = one_of("component", given["component"], "path", one_of("path", given["path"], "name", given["name"]))
+    zarr_format = one_of("zarr_format", given["zarr_format"], "zarr_version", given["zarr_version"])
+    settings = ArraySettings(**{field.name: given[field.name] for field in fields(ArraySettings)})
+    options = WriteOptions(**{field.name: given[field.name] for field in fields(WriteOptions)})
+    if given["return_stored"] and not given["compute"] and options.journal is None:
+        options = replace(options, journal=False)  # any block may be computed, and any not
+    location = locate(url, component, given["storage_options"])
     try:
-        existing = mode == "r+" or (component is None and _is_array(url))
-        if existing:
-            target, blocks = _existing_array(arr, location, region, zarr_format, settings, dtype)
-        else:
-            target, blocks = _new_array(
-                arr, location, region, zarr_format or 3, settings, dtype, overwrite or mode == "w"
-            )
-        handle = ArrayHandle.of(target, write_empty_chunks=write_empty_chunks, allow_pickle=True)
-        handle.pipeline.check_can_write()
+        check_store(arr, location)
+        place = Location(durable(location.store, options.durability), location.path)
+        if mode == "r+" or (component is None and _is_array(url)):
+            chosen = settings.chosen() + ([] if given["dtype"] is None else ["dtype"])
+            if chosen:
+                raise MetadataError(
+                    f"{', '.join(chosen)} can be chosen for a new array only; this one exists", field=chosen[0]
+                )
+            target = open_array(place, zarr_format=zarr_format)
+            return prepare_regions(target, [(arr, given["region"])], options, verb="to_zarr").checked()
+        overwrite = given["overwrite"] or mode == "w"
+        return _new_array(arr, place, zarr_format or 3, settings, options, given, overwrite).checked()
     except DaskZarrError as error:
         raise_from(error.locate(url=location.store.url, node=location.path), error)
-    note_write(location.store.url, location.path)
-    if not compute:
-        return written_array(arr, handle, blocks) if return_stored else write_array(arr, handle, blocks)
-    write_array(arr, handle, blocks).compute()
-    return _stored(target, blocks) if return_stored else None
-
-
-def _existing_array(
-    arr: da.Array,
-    location: Location,
-    region: Any,
-    zarr_format: ZarrFormat | None,
-    settings: ArraySettings,
-    dtype: Any,
-) -> tuple[StoredArray, BlockGrid]:
-    """The array to write into, and the box of each block."""
-    _check_store(arr, location)
-    given = settings.chosen() + ([] if dtype is None else ["dtype"])
-    if given:
-        raise MetadataError(f"{', '.join(given)} can be chosen for a new array only; this one exists", field=given[0])
-    target = open_array(location, zarr_format=zarr_format)
-    box = _region_box(region, target, arr)
-    blocks = owned_blocks(arr.chunks, box.start, target.metadata.chunk_grid)
-    _refuse_own_source(arr, location, box)
-    return target, blocks
 
 
 def _new_array(
     arr: da.Array,
-    location: Location,
-    region: Any,
+    place: Location,
     zarr_format: ZarrFormat,
     settings: ArraySettings,
-    dtype: Any,
+    options: WriteOptions,
+    given: Mapping[str, Any],
     overwrite: bool,
-) -> tuple[StoredArray, BlockGrid]:
-    """Check everything there is to check, then write the documents of a new array."""
-    _check_store(arr, location)
-    if region is not None:
+) -> Prepared:
+    """The write of a new array."""
+    if given["region"] is not None:
         raise MetadataError(
             "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
             field="region",
         )
-    chosen_chunks = settings.chunks is not None
-    if not chosen_chunks:
+    if settings.chunks is None:
         settings = replace(settings, chunks=_chunks_of(arr, settings, zarr_format))
-    chosen = arr.dtype if dtype is None else dtype
-    metadata = new_array_metadata(settings, shape=arr.shape, dtype=chosen, zarr_format=zarr_format)
-    if dtype is not None:
-        _check_cast(arr, metadata.data_type.dtype, location)
-    try:
-        blocks = owned_blocks(arr.chunks, (0,) * arr.ndim, metadata.chunk_grid)
-    except AlignmentError as error:
-        if zarr_format != 3 and not chosen_chunks:
-            error.message += "; Zarr v3 can store blocks of different lengths as they are"
-        raise
-    whole = Box((0,) * arr.ndim, arr.shape)
-    _refuse_own_source(arr, location, whole, below=True)
-    return write_new_array(location, metadata, overwrite=overwrite), blocks
+    dtype = arr.dtype if given["dtype"] is None else given["dtype"]
+    metadata = new_array_metadata(settings, shape=arr.shape, dtype=dtype, zarr_format=zarr_format)
+    if given["dtype"] is not None:
+        check_cast(arr, metadata.data_type.dtype, place)
+    parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options.align),)
+    home = home_of(place, options)
+    prepared = Prepared(place, metadata, parts, options, overwrite=overwrite)
+    if home is not None:
+        prepared = replace(
+            prepared, journal=journal_for(place, home, WHOLE), terms=terms_of("to_zarr", metadata, parts, options)
+        )
+    if options.resume:
+        found = _resumed(prepared, home)
+        if found is not None:
+            return found
+    look_around(place, zarr_format, overwrite=overwrite)
+    if not overwrite:
+        return prepared
+    own_source, at_hand = reads_from(arr, place), beside(place)
+    # Without compute the documents are wanted at once; where nothing can be moved, staging means to copy.
+    movable = at_hand is not None and isinstance(place.store, MovingStore)
+    if own_source or (movable and given["compute"] and node_exists(place)):
+        if own_source and not given["compute"] and given["return_stored"]:
+            raise UnsupportedError(
+                "the array to be written is read from the very place it would go to; write it with compute=True"
+            )
+        staged = stage(place, at_hand, OVERWRITE)
+        journal = None if home is None else journal_for(place, home, OVERWRITE)
+        return replace(prepared, staged=staged, journal=journal)
+    return prepared
+
+
+def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
+    """The write of a new array that was begun before; None if it is to be begun."""
+    place, options = prepared.place, prepared.options
+    recover(place, beside(place))
+    names = (OVERWRITE, WHOLE) if prepared.overwrite else (WHOLE,)
+    journal = take_up(
+        [] if home is None else [journal_for(place, home, name) for name in names], prepared.terms, options
+    )
+    if journal is None or (journal.finished and prepared.overwrite and options.resume == "auto"):
+        return None
+    staged = None
+    target = place
+    if journal.folder.path.endswith(OVERWRITE):
+        staged = stage(place, beside(place), OVERWRITE)
+        if find_documents(staged.staged, attributes=False) is not None:
+            target = staged.staged
+        else:
+            staged = None
+    if find_documents(target, attributes=False) is None:
+        return None  # what was written is gone, documents and all
+    return replace(prepared, journal=journal, staged=staged, resumed=resumed_from(journal, target))
 
 
 def _chunks_of(arr: da.Array, settings: ArraySettings, zarr_format: ZarrFormat) -> Any:
@@ -239,111 +336,17 @@ def _chunks_of(arr: da.Array, settings: ArraySettings, zarr_format: ZarrFormat) 
     )
 
 
-def _stored(target: StoredArray, blocks: BlockGrid) -> da.Array:
+def _stored(prepared: Prepared) -> da.Array:
     """What was written, as it is stored."""
-    array = from_zarr(target, chunks=tuple(axis.lengths for axis in blocks.axes))
-    start = blocks.region.start
-    return array[tuple(slice(a, b) for a, b in zip(start, blocks.region.stop, strict=True))] if any(start) else array
+    ((_, owners),) = prepared.parts
+    blocks = owners.blocks
+    target = StoredArray(prepared.place, prepared.metadata)
+    if blocks.region.shape == target.shape:
+        return from_zarr(target, chunks=tuple(axis.lengths for axis in blocks.axes))
+    pairs = enumerate(zip(*blocks.region, strict=True))
+    return from_zarr(target)[tuple(a if i in blocks.dropped else slice(a, b) for i, (a, b) in pairs)]
 
 
 def _is_array(place: Any) -> bool:
     """Whether a place is an array that exists: one of ours, or one of zarr-python."""
     return isinstance(place, StoredArray) or (hasattr(place, "store_path") and hasattr(place, "shape"))
-
-
-def _check_sizes_known(arr: Any) -> None:
-    """A stored array has to know its shape."""
-    if not isinstance(arr, da.Array):
-        raise MetadataError(
-            f"to_zarr writes dask arrays, not a {type(arr).__name__}; wrap it with dask.array.from_array first",
-            field="arr",
-        )
-    if any(math.isnan(n) for n in arr.shape):
-        raise MetadataError(
-            "the array has unknown chunk sizes, so its shape is unknown; call x.compute_chunk_sizes() first",
-            field="chunks",
-        )
-
-
-def _region_box(region: Any, target: StoredArray, arr: da.Array) -> Box:
-    """The cells of the target that the array goes to."""
-    shape = target.shape
-    parts = list(region) if isinstance(region, tuple) else [... if region is None else region]
-    if ... in parts:
-        at = parts.index(...)
-        parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
-    parts += [slice(None)] * (len(shape) - len(parts))
-    start, stop = [], []
-    for axis, (part, length) in enumerate(zip(parts, shape, strict=False)):
-        if isinstance(part, Integral):
-            if not -length <= int(part) < length:
-                raise MetadataError(f"region has {part}, and the axis {length} cells", axis=axis, field="region")
-            part = slice(int(part) % max(length, 1), int(part) % max(length, 1) + 1)
-        if not isinstance(part, slice) or part.step not in (None, 1):
-            raise MetadataError(
-                f"region has {part!r}; it can hold slices of step 1, integers and ...", axis=axis, field="region"
-            )
-        first, last, _ = part.indices(length)
-        start.append(first)
-        stop.append(max(first, last))
-    box = Box(tuple(start), tuple(stop))
-    if len(parts) != len(shape) or box.shape != arr.shape:
-        where = "the array" if region is None else f"the region {region!r}"
-        raise MetadataError(
-            f"an array of shape {arr.shape} does not fit {where}, which has shape {box.shape}",
-            url=target.location.store.url,
-            node=target.location.path,
-            field="region",
-        )
-    _check_cast(arr, target.dtype, target.location)
-    return box
-
-
-def _check_cast(arr: da.Array, dtype: np.dtype[Any], location: Location) -> None:
-    """Cells have to be of a kind that the stored dtype can take."""
-    text_to_objects = dtype.hasobject and arr.dtype.kind in "OSTU"
-    if not text_to_objects and not np.can_cast(arr.dtype, dtype, "same_kind"):
-        raise MetadataError(
-            f"cells of {arr.dtype} cannot go to an array of {dtype}; convert with astype first",
-            url=location.store.url,
-            node=location.path,
-            field="data_type",
-        )
-
-
-def _check_store(arr: da.Array, location: Location) -> None:
-    """The store has to be one that can be written, from wherever the tasks run."""
-    if not writable(location).shared:
-        _refuse_cluster(arr, location)
-
-
-def _refuse_own_source(arr: da.Array, target: Location, box: Box, *, below: bool = False) -> None:
-    """An array that is still to be read from the place it is to be written to would lose its cells."""
-    place = _joined(target.store.url, target.path)
-    for handle, region in sources(arr):
-        source = _joined(handle.store.url, handle.path)
-        overlap = all(a < d and c < b for a, b, c, d in zip(*region, *box, strict=False))
-        if (source == place and overlap) or (below and source.startswith(place)):
-            raise NodeExistsError(
-                "the array to be written is read from the very place it would go to; write it elsewhere, or load it "
-                "first with persist() or compute()",
-                url=target.store.url,
-                node=target.path,
-            )
-
-
-def _joined(url: str, path: str) -> str:
-    """A node's place as one text that ends in a slash, however it is divided in store and path."""
-    return f"{url}/{path}/" if path else f"{url}/"
-
-
-def _refuse_cluster(arr: da.Array, location: Location) -> None:
-    """Workers in other processes cannot write into this one's memory."""
-    run = get_scheduler(collections=[arr])
-    if run is get_processes or "distributed" in type(getattr(run, "__self__", None)).__module__:
-        name = "multiprocessing" if run is get_processes else "distributed"
-        raise UnsupportedError(
-            f"a store in this process's memory cannot be written from the {name} scheduler; use a path or a URL",
-            url=location.store.url,
-            node=location.path,
-        )

@@ -34,6 +34,7 @@ from daskzarr import (
     to_zarr,
 )
 from daskzarr.store import LocalStore, MappingStore, open_store
+from daskzarr.store.retries import RetryBudget
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
 
 # distributed does this to every error that leaves a worker: it pickles with its causes then.
@@ -42,6 +43,12 @@ pickling_support.install()
 SHAPE, CHUNKS = (6, 8), (2, 4)
 CELLS = distinct_values(SHAPE, "int32", start=1)
 CHUNK_BYTES = 2 * 4 * 4
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch):
+    """What fails in a way that may pass is tried again, here without waiting."""
+    monkeypatch.setattr("daskzarr.store.retries.BUDGET", RetryBudget(first_wait=1e-4))
 
 
 @pytest.fixture

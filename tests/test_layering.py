@@ -11,19 +11,23 @@ import daskzarr
 
 ROOT = Path(daskzarr.__file__).parent
 ROWS = [
-    {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"},
+    {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"}
+    | {"ownership", "receipt"},
     {"store", "metadata"},
     {"hierarchy", "codecs"},
-    {"array_handle", "shard_io", "codec_settings"},
-    {"chunk_io", "settings"},
+    {"array_handle", "shard_io", "codec_settings", "journal"},
+    {"chunk_io", "settings", "write_plan"},
     {"graph", "create", "translation"},
-    {"read", "nodes"},
+    {"read", "nodes", "regions", "resize", "verify", "checking", "inspection", "verify_report", "trimming"},
+    {"prepare"},
+    {"begin"},
     {"write"},
-    {"convert"},
+    {"appending"},
+    {"convert", "repair", "store_arrays"},
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 ROW_0_ORDER = ["errors", "synonyms", "byte_range", "chunk_key", "chunk_grid", "rectilinear_grid", "block_grid"]
-ROW_0_ORDER += ["alignment"]
+ROW_0_ORDER += ["alignment", "ownership", "receipt"]
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 MODULES_WITHOUT_DASK = [name for row in ROWS[:5] for name in sorted(row)]
 

@@ -10,12 +10,14 @@ from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import copy_box
 from daskzarr.graph.dask_names import Blockwise, HighLevelGraph, Task, TaskRef, blockwise_token
 from daskzarr.graph.read_layer import BlockBoxes
-from daskzarr.graph.write import ReceiptTree, Write
+from daskzarr.graph.tree import Leaves, ReceiptTree
+from daskzarr.graph.write import Write
+from daskzarr.receipt import Outcome
 
 
-def copy_block(source: ArrayHandle, target: ArrayHandle, box: Box) -> int:
-    """The task of one block: copy its chunks, return the bytes they take."""
-    return copy_box(source, target, box)
+def copy_block(source: ArrayHandle, target: ArrayHandle, box: Box) -> Outcome:
+    """The task of one block: copy its chunks."""
+    return Outcome(copy_box(source, target, box))
 
 
 def copy_array(source: ArrayHandle, target: ArrayHandle, blocks: BlockGrid) -> Write:
@@ -27,5 +29,5 @@ def copy_array(source: ArrayHandle, target: ArrayHandle, blocks: BlockGrid) -> W
     inputs = [(source, None), (target, None), (BlockBoxes(blocks), axes)]
     layer = Blockwise(name, axes, task, inputs, numblocks={})
     graph = HighLevelGraph({name: layer}, {name: set()})
-    tree = ReceiptTree(root, name, blocks.numblocks, graph)
+    tree = ReceiptTree(root, (Leaves(name, blocks.numblocks),), graph)
     return Write(root, HighLevelGraph({name: layer, root: tree}, {name: set(), root: {name}}), layer=root)

@@ -47,6 +47,18 @@ class FusedBlock:
 
     def __call__(self, *args: Any) -> Any:
         values = dict(zip(self.inputs, args, strict=True))
+        rescue = getattr(getattr(self.nodes[-1], "func", None), "rescue", None)
+        if rescue is None:
+            return self._run(values)
+        simple = self._steps[-1][1] or []
+        known = [values.get(key) if is_ref else key for is_ref, key in simple]
+        try:
+            return self._run(values)
+        except Exception as error:
+            return rescue(error, *known)
+
+    def _run(self, values: dict[Any, Any]) -> Any:
+        """The result of the last step."""
         for node, simple, spent in self._steps:
             if simple is None:
                 values[node.key] = node(values)

@@ -1,12 +1,11 @@
-"""A dask array, a handle and the boxes its blocks own -> one delayed value that writes them all."""
+"""Dask arrays, and where they go -> one delayed value that writes them all, each stored object by one task."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dask.array as da
@@ -16,9 +15,7 @@ from dask.delayed import Delayed
 from dask.utils import ensure_dict
 
 from daskzarr.array_handle import ArrayHandle
-from daskzarr.block_grid import BlockGrid
-from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import Array, read_box, write_box
+from daskzarr.chunk_io import PLAIN, Terms
 from daskzarr.graph.dask_names import (
     Blockwise,
     DataNode,
@@ -33,89 +30,38 @@ from daskzarr.graph.dask_names import (
 )
 from daskzarr.graph.lean import LeanLayer, fuse_tasks, plain
 from daskzarr.graph.read_layer import BlockBoxes
-
-_FAN_IN = 32
-
-
-def write_block(handle: ArrayHandle, block: Array, box: Box) -> int:
-    """The task of one block: store it, return the bytes it takes."""
-    return write_box(handle, box, block)
+from daskzarr.graph.shares import Finished, Shares
+from daskzarr.graph.tree import Ending, LazyLayer, Leaves, ListedLeaves, ReceiptTree
+from daskzarr.graph.write_tasks import Collecting, read_back, write_block, write_cell, write_gathered, write_share
+from daskzarr.journal import Journal
+from daskzarr.ownership import Cell, Index, Ownership
 
 
-def read_back(handle: ArrayHandle, box: Box, receipt: int) -> Array:
-    """The task of one block that was just written: the cells as they are stored."""
-    return read_box(handle, box)
+@dataclass(frozen=True)
+class Part:
+    """A dask array, and who writes what of the region it goes to, less what is finished."""
+
+    array: da.Array
+    ownership: Ownership
+    finished: Finished = field(default_factory=Finished)
 
 
-def total(*receipts: int) -> int:
-    """The bytes of several receipts."""
-    return sum(receipts)
+@dataclass(frozen=True)
+class ArrayWrite:
+    """All that is written to one stored array by one call.
 
-
-class ReceiptTree(Layer):  # type: ignore[misc]
-    """Adds up the receipts of all blocks, a few at a time, so that no task and no message grows with their number.
-
-    ``origin`` is the graph of the write before it was fused: computed together with another write, steps they share are
-    found there and run once.
+    With ``collect`` a task that fails says so, and the others go on.
     """
 
-    has_legacy_tasks = False
-
-    def __init__(self, name: str, leaf: str, numblocks: tuple[int, ...], origin: HighLevelGraph) -> None:
-        super().__init__()
-        self.name = name
-        self.leaf = leaf
-        self.numblocks = numblocks
-        self.origin = origin
-        self._tasks: dict[Any, Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tasks": None}
-
-    def _leaves(self) -> Iterator[Any]:
-        """Keys of the receipts."""
-        return ((self.leaf, *index) for index in itertools.product(*map(range, self.numblocks)))
-
-    def _made(self) -> dict[Any, Any]:
-        """The tasks, made once."""
-        if self._tasks is None:
-            self._tasks = {}
-            keys, level = list(self._leaves()), 0
-            while len(keys) > _FAN_IN:
-                parents = []
-                for i in range(0, len(keys), _FAN_IN):
-                    key = (self.name, level, i // _FAN_IN)
-                    self._tasks[key] = Task(key, total, *map(TaskRef, keys[i : i + _FAN_IN]))
-                    parents.append(key)
-                keys, level = parents, level + 1
-            self._tasks[self.name] = Task(self.name, total, *map(TaskRef, keys))
-        return self._tasks
-
-    def is_materialized(self) -> bool:
-        return self._tasks is not None
-
-    def get_output_keys(self) -> set[Any]:
-        return {self.name}
-
-    def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
-        return self, {self.name: set(self._leaves())}
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._made()[key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._made())
-
-    def __len__(self) -> int:
-        count, nodes = math.prod(self.numblocks), 1
-        while count > _FAN_IN:
-            count = -(-count // _FAN_IN)
-            nodes += count
-        return nodes
+    handle: ArrayHandle
+    parts: tuple[Part, ...]
+    terms: Terms = PLAIN
+    journal: Journal | None = None
+    collect: bool = False
 
 
 class Write(Delayed):  # type: ignore[misc]
-    """A write that has not run yet: ``compute()`` runs it and gives the number of bytes stored."""
+    """A write that has not run yet: ``compute()`` runs it and says what was written."""
 
     __slots__ = ()
 
@@ -127,30 +73,126 @@ class Write(Delayed):  # type: ignore[misc]
         return Write, (self.key, self.dask, self._length, self._layer)
 
 
-def write_array(array: da.Array, handle: ArrayHandle, blocks: BlockGrid) -> Write:
-    """The write of every block of ``array`` to the box it owns; nothing runs yet.
+class CellLayer(LazyLayer):
+    """The tasks of stored objects that several blocks of one region have cells in."""
+
+    def __init__(self, name: str, source: str, write: ArrayWrite, shares: Shares) -> None:
+        super().__init__(name)
+        self.source = source  # the layer of the tasks of blocks; where whole blocks are gathered, that of the blocks
+        self.handle, self.terms, self.collect = write.handle, write.terms, write.collect
+        self.shares = shares
+
+    def _make(self) -> Iterator[tuple[Any, Any]]:
+        gathers = self.shares.ownership.gathers
+        box_of = self.shares.ownership.blocks.box
+        function = _collecting(write_gathered if gathers else write_cell, self.collect)
+        for cell in self.shares.cells():
+            key = (self.name, *cell.at)
+            refs = [TaskRef((self.source, *block)) for block in cell.blocks]
+            bare = cell._replace(blocks=tuple(map(box_of, cell.blocks)) if gathers else ())
+            yield key, Task(key, function, self.handle, self.terms, bare, *refs)
+
+    def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
+        found = {
+            (self.name, *cell.at): {(self.source, *block) for block in cell.blocks} for cell in self.shares.cells()
+        }
+        return self, {key: found[key] for key in keys if key in found}
+
+
+class JointLayer(LazyLayer):
+    """The tasks of stored objects that several regions have cells in: by object, the tasks that have pieces of it."""
+
+    def __init__(self, name: str, write: ArrayWrite, sources: Mapping[Index, Sequence[Any]]) -> None:
+        super().__init__(name)
+        self.handle, self.terms, self.collect = write.handle, write.terms, write.collect
+        self.sources = sources
+
+    def _make(self) -> Iterator[tuple[Any, Any]]:
+        function = _collecting(write_cell, self.collect)
+        for at, sources in self.sources.items():
+            key = (self.name, *at)
+            cell = Cell(at, self.handle.grid.box(at[1:]), ())
+            yield key, Task(key, function, self.handle, self.terms, cell, *map(TaskRef, sources))
+
+    def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
+        return self, {key: set(self.sources[key[1:]]) for key in keys}
+
+
+def write_arrays(writes: Sequence[ArrayWrite], ending: Ending | None = None) -> Write:
+    """Everything that several arrays are given by one call; nothing runs yet.
 
     Names hold a random part: two writes of the same cells are two writes.
     """
     token = uuid.uuid4().hex
-    graph, leaf = _write_graph(array, handle, blocks, token)
+    layers: dict[str, Any] = {}
+    dependencies: dict[str, set[str]] = {}
+    leaves: list[Leaves | ListedLeaves] = []
+    for n, write in enumerate(writes):
+        graph, found = _write_graph(write, f"{token}-{n}")
+        layers.update(graph.layers)
+        dependencies.update(graph.dependencies)
+        leaves.extend(found)
     root = f"daskzarr-written-{token}"
-    tree = ReceiptTree(root, leaf, array.numblocks, graph)
-    layers = {**graph.layers, root: tree}
-    whole = HighLevelGraph(layers, {**graph.dependencies, root: {leaf}})
+    above = {name for found in leaves for name in _layers_of(found)}
+    tree = ReceiptTree(root, tuple(leaves), HighLevelGraph(dict(layers), dict(dependencies)), ending)
+    whole = HighLevelGraph({**layers, root: tree}, {**dependencies, root: above})
     return Write(root, optimize_blockwise(whole, keys=[root]), layer=root)
 
 
-def _write_graph(array: da.Array, handle: ArrayHandle, blocks: BlockGrid, token: str) -> tuple[HighLevelGraph, str]:
-    """The graph of ``array`` with the layer that writes it on top, and that layer's name."""
-    name = f"daskzarr-write-{token}"
-    axes = tuple(f"axis{i}" for i in range(array.ndim))
-    source, graph = _graph_of(array)
-    task = Task(name, write_block, *(TaskRef(blockwise_token(i)) for i in range(3)))
-    inputs = [(handle, None), (source, axes), (BlockBoxes(blocks), axes)]
-    layer = Blockwise(name, axes, task, inputs, numblocks={source: array.numblocks})
-    layers = {key: _without_chunks(other) for key, other in graph.layers.items()}
-    return HighLevelGraph({**layers, name: layer}, {**graph.dependencies, name: {source}}), name
+def _layers_of(leaves: Leaves | ListedLeaves) -> set[str]:
+    """Names of the layers some leaves are in."""
+    if isinstance(leaves, ListedLeaves):
+        return {key[0] for key in leaves.listed}
+    return {name for name in (leaves.layer, leaves.cells) if name is not None}
+
+
+def _write_graph(write: ArrayWrite, token: str) -> tuple[HighLevelGraph, list[Leaves | ListedLeaves]]:
+    """The graph of what goes to one stored array, and its tasks that have receipts."""
+    layers: dict[str, Any] = {}
+    dependencies: dict[str, set[str]] = {}
+    leaves: list[Leaves | ListedLeaves] = []
+    joint: dict[Index, list[Any]] = {}
+    for n, part in enumerate(write.parts):
+        name, cells = f"daskzarr-write-{token}-{n}", f"daskzarr-merge-{token}-{n}"
+        source, graph = _graph_of(part.array)
+        layers.update({key: _without_chunks(layer) for key, layer in graph.layers.items()})
+        dependencies.update(graph.dependencies)
+        shares = Shares(part.ownership, part.finished)
+        if not part.ownership.gathers:
+            layers[name] = _block_layer(name, write, part, source, shares)
+            dependencies[name] = {source}
+        if part.ownership.whole:
+            told = shares if part.finished.blocks else None
+            leaves.append(Leaves(name, part.array.numblocks, told, None, write.journal))
+            continue
+        home = source if part.ownership.gathers else name
+        layers[cells] = CellLayer(cells, home, write, shares)
+        dependencies[cells] = {home}
+        leaves.append(Leaves(home if home == name else cells, part.array.numblocks, shares, cells, write.journal))
+        for at, block in shares.joint_objects():
+            joint.setdefault(at, []).append((name, *block))
+    if joint:
+        name = f"daskzarr-join-{token}"
+        layers[name] = JointLayer(name, write, joint)
+        dependencies[name] = {key[0] for keys in joint.values() for key in keys}
+        leaves.append(ListedLeaves(tuple((name, *at) for at in joint), write.journal))
+    return HighLevelGraph(layers, dependencies), leaves
+
+
+def _block_layer(name: str, write: ArrayWrite, part: Part, source: str, shares: Shares) -> Blockwise:
+    """The tasks of the blocks of one array."""
+    axes = tuple(f"axis{i}" for i in range(part.array.ndim))
+    whole = part.ownership.whole
+    function = _collecting(write_block if whole else write_share, write.collect)
+    task = Task(name, function, *(TaskRef(blockwise_token(i)) for i in range(4)))
+    place = BlockBoxes(part.ownership.blocks) if whole else shares
+    inputs = [(write.handle, None), (write.terms, None), (place, axes), (source, axes)]
+    return Blockwise(name, axes, task, inputs, numblocks={source: part.array.numblocks})
+
+
+def _collecting(function: Any, collect: bool) -> Any:
+    """The function of a task, or one that says what failed instead of failing."""
+    return Collecting(function) if collect else function
 
 
 def _without_chunks(layer: Layer) -> Layer:
@@ -172,17 +214,29 @@ def _graph_of(array: da.Array) -> tuple[str, HighLevelGraph]:
     return array.name, array.dask
 
 
-def written_array(array: da.Array, handle: ArrayHandle, blocks: BlockGrid) -> da.Array:
-    """An array whose every block is written, then read back from the store."""
+def written_array(write: ArrayWrite, ending: Ending | None = None) -> da.Array:
+    """An array whose every block is written, then read back from the store.
+
+    Where tasks of blocks do everything, each is read back by the task that wrote it; else all is written first.
+    """
+    (part,) = write.parts
+    array, blocks = part.array, part.ownership.blocks
     token = uuid.uuid4().hex
-    graph, leaf = _write_graph(array, handle, blocks, token)
     name = f"daskzarr-stored-{token}"
     axes = tuple(f"axis{i}" for i in range(array.ndim))
+    by_block = part.ownership.whole and write.journal is None and ending is None
+    if by_block:
+        graph, (leaves,) = _write_graph(write, token)
+        (above,) = _layers_of(leaves)
+        receipt, numblocks = (above, axes), {above: array.numblocks}
+    else:
+        delayed = write_arrays([write], ending)
+        graph, above, receipt, numblocks = delayed.dask, delayed.key, (TaskRef(delayed.key), None), {}
     task = Task(name, read_back, *(TaskRef(blockwise_token(i)) for i in range(3)))
-    inputs = [(handle, None), (BlockBoxes(blocks), axes), (leaf, axes)]
-    layer = Blockwise(name, axes, task, inputs, numblocks={leaf: array.numblocks})
-    whole = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {leaf}})
-    meta = np.empty((0,) * array.ndim, handle.dtype)
+    inputs = [(write.handle, None), (BlockBoxes(blocks), axes), receipt]
+    layer = Blockwise(name, axes, task, inputs, numblocks=numblocks)
+    whole = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {above}})
+    meta = np.empty((0,) * array.ndim, write.handle.dtype)
     if da.array_expr_enabled():
         from daskzarr.graph.expression import graph_expression
 
@@ -199,7 +253,7 @@ def optimize_writes(graph: Any, keys: Any) -> Any:
     graph = _share_steps(graph)
     graph = fuse_roots(optimize_blockwise(graph, keys=keys), keys=keys).cull(set(keys))
     graph = _make_lean(graph, keys)
-    if all(isinstance(layer, (LeanLayer, ReceiptTree)) for layer in graph.layers.values()):
+    if all(isinstance(layer, (LeanLayer, LazyLayer)) for layer in graph.layers.values()):
         return graph
     return fuse_tasks(ensure_dict(graph), keys)
 
@@ -211,8 +265,10 @@ def _make_lean(graph: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
     lean = {name: LeanLayer.of(layer, data) for name, layer in graph.layers.items()}
     wanted = set(keys)
     for name, layer in lean.items():
-        if not isinstance(layer, (LeanLayer, ReceiptTree)) and name not in ready:
+        if not isinstance(layer, (LeanLayer, LazyLayer)) and name not in ready:
             wanted |= data.keys() if layer.has_legacy_tasks else set().union(*(t.dependencies for t in layer.values()))
+        elif isinstance(layer, CellLayer) and layer.shares.ownership.gathers and ready:
+            wanted |= set().union(*(task.dependencies for task in layer.values()))
     gone = {name for name, mapping in ready.items() if not mapping.keys() & wanted}
     return HighLevelGraph(
         {name: layer for name, layer in lean.items() if name not in gone},

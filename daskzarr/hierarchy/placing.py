@@ -26,7 +26,7 @@ from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, write_me
 from daskzarr.metadata.json_text import format_object
 from daskzarr.store import ListableStore, Location
 
-_DOCUMENT_NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
+DOCUMENT_NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
     3: (v3.DOCUMENT,),
     2: (v2.ARRAY_DOCUMENT, v2.GROUP_DOCUMENT, v2.ATTRIBUTES_DOCUMENT, CONSOLIDATED_DOCUMENT),
     "n5": (n5.ATTRIBUTES_DOCUMENT,),
@@ -72,6 +72,14 @@ def look_around(location: Location, zarr_format: ZarrFormat, *, overwrite: bool,
     A group of another format above counts as there: a second document would hide its attributes. Its consolidated
     metadata do not list the node, save one that is there ``beside`` and stays.
     """
+    site = look_above(location, zarr_format, overwrite=overwrite, beside=beside)
+    writable(location)
+    _check_room(location, overwrite, (zarr_format,) if beside else FORMATS)
+    return site
+
+
+def look_above(location: Location, zarr_format: ZarrFormat, *, overwrite: bool, beside: bool = False) -> Site:
+    """The part of :func:`look_around` that looks at the groups above, and not at the place itself."""
     _check_names(location, zarr_format)
     missing: dict[str, dict[str, dict[str, Any]]] = {}
     registers: list[Register] = []
@@ -95,8 +103,6 @@ def look_around(location: Location, zarr_format: ZarrFormat, *, overwrite: bool,
         of_both = beside or bool(v3.DOCUMENT in documents and in_v2)
         (others if of_both and zarr_format == 2 else registers).extend(in_v3)
         (others if of_both and zarr_format == 3 else registers).extend(in_v2)
-    writable(location)
-    _check_room(location, overwrite, (zarr_format,) if beside else FORMATS)
     return Site(location, missing, registers, others)
 
 
@@ -124,8 +130,8 @@ def write_groups_above(site: Site) -> None:
 def _check_names(location: Location, zarr_format: ZarrFormat) -> None:
     """Names that the format keeps for itself are none of nodes."""
     for name in location.path.split("/") if location.path else ():
-        if name in _DOCUMENT_NAMES[zarr_format] or (zarr_format == 3 and name.startswith("__")):
-            what = "is that of a document" if name in _DOCUMENT_NAMES[zarr_format] else "begins with '__'"
+        if name in DOCUMENT_NAMES[zarr_format] or (zarr_format == 3 and name.startswith("__")):
+            what = "is that of a document" if name in DOCUMENT_NAMES[zarr_format] else "begins with '__'"
             raise MetadataError(
                 f"{name!r} cannot be the name of a node: it {what}",
                 url=location.store.url,

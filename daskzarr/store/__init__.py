@@ -1,17 +1,26 @@
 """Bytes under keys. Knows nothing of Zarr."""
 
+from daskzarr.store.beside import beside
 from daskzarr.store.credentials import without_credentials
+from daskzarr.store.durable import Durability, durable
 from daskzarr.store.filesystem import FilesystemStore
 from daskzarr.store.local import LocalStore
 from daskzarr.store.mapping import MappingStore
 from daskzarr.store.protocol import (
+    AppendStore,
     Buffer,
+    CreateStore,
     ListableStore,
     Listing,
     Location,
+    MovingStore,
     RangeStore,
     ReadIntoStore,
+    SizedStore,
     Store,
+    SurveyStore,
+    SweepStore,
+    SyncingStore,
     VersionedStore,
     WritableStore,
     node_path,
@@ -19,18 +28,28 @@ from daskzarr.store.protocol import (
 from daskzarr.store.url import locate, open_store
 
 __all__ = [
+    "AppendStore",
     "Buffer",
+    "CreateStore",
+    "Durability",
     "FilesystemStore",
     "ListableStore",
     "Listing",
     "LocalStore",
     "Location",
     "MappingStore",
+    "MovingStore",
     "RangeStore",
     "ReadIntoStore",
+    "SizedStore",
     "Store",
+    "SurveyStore",
+    "SweepStore",
+    "SyncingStore",
     "VersionedStore",
     "WritableStore",
+    "beside",
+    "durable",
     "locate",
     "node_path",
     "open_store",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
@@ -61,22 +61,12 @@ class FilesystemStore:
     @property
     def shared(self) -> bool:
         """Whether other processes see what is written here."""
-        fs = self.fs
-        while fs is not None:
-            if "memory" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
-                return False
-            fs = getattr(fs, "fs", None)  # what a caching file system stands on
-        return True
+        return not any("memory" in names for names in protocols(self.fs))
 
     @property
     def can_write(self) -> bool:
         """Whether files can be written one by one: not into archives, whose end is written when they are closed."""
-        fs = self.fs
-        while fs is not None:
-            if _ARCHIVES & set([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
-                return False
-            fs = getattr(fs, "fs", None)
-        return True
+        return not any(_ARCHIVES & names for names in protocols(self.fs))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (
@@ -219,6 +209,47 @@ class FilesystemStore:
             if entry["name"].strip("/") != folder.strip("/"):
                 names.setdefault(entry["type"], set()).add(name)
         return Listing(tuple(sorted(names["file"])), tuple(sorted(names["directory"])))
+
+    def size(self, key: str) -> int | None:
+        """The file's size as it is now; by reading it, where the file system does not say."""
+        path = self.path(key)
+        self._here.invalidate_cache(path)
+        try:
+            noted = self._here.info(path)
+        except self.missing:
+            if "http" not in self._protocols:
+                return None
+            noted = {}  # HTTP says so of whatever it cannot ask the size of
+        if noted.get("type") == "directory":
+            return None
+        if noted.get("size") is not None:
+            return int(noted["size"])
+        value = self.get(key)
+        return None if value is None else len(value)
+
+    def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """All files below, as they are now, with their sizes where the file system notes them."""
+        folder, fs = self.path(prefix.rstrip("/")), self._here
+        fs.invalidate_cache()
+        try:
+            found = fs.find(folder, detail=True)
+        except self.missing:
+            return
+        above = folder.strip("/") + "/" if folder.strip("/") else ""
+        lead = prefix.rstrip("/") + "/" if prefix else ""
+        for path, noted in found.items():
+            path = path.strip("/")
+            if len(path) > len(above) and path.startswith(above) and noted.get("type") != "directory":
+                rest = path[len(above) :]
+                yield lead + (unquote(rest) if "http" in self._protocols else rest), noted.get("size")
+
+
+def protocols(fs: Any) -> Iterator[set[str]]:
+    """The names a file system goes by, then those of the one it stands on (as a cache does), and so on."""
+    while fs is not None:
+        names = getattr(fs, "protocol", ())
+        yield {names} if isinstance(names, str) else set(names)
+        fs = getattr(fs, "fs", None)
 
 
 def _unpickle(

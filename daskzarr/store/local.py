@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.store.protocol import Buffer, Listing
+from daskzarr.errors import UnsupportedError
+from daskzarr.store.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
+from daskzarr.store.protocol import Buffer, Listing, Store
+
+_Result = TypeVar("_Result")
 
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
+_ENDING = ".partial"
+_PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.partial", re.DOTALL)
+_LONGEST_NAME = 255
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+_TRIES = 4
 _FIRST_GUESS = 2**16
 
 
@@ -27,14 +38,18 @@ _FIRST_GUESS = 2**16
 class LocalStore:
     """The files below a directory, each file a value.
 
-    A value is written to a file without a name, which is then linked in its place, so that a process
-    killed at any point leaves nothing behind; where the system has no such files, to a hidden file beside it that is
-    then renamed. A reader sees the old value or the new one, whole.
+    A value is written to a file without a name, which is then linked in its place. To replace a value, it is linked
+    under a hidden name and renamed: a process killed between the two leaves that file, until the key is written again.
+    Where the system has no files without a name, the hidden file is the one that is written. A reader sees the old
+    value or the new one, whole. An error of writing, of putting on disk or of closing leaves the old value.
 
     Parameters
     ----------
     root
         Absolute path of the directory. It need not exist yet.
+    sync
+        Whether a write or a deletion returns when it is on disk: the file, its name, and the directories made for it.
+        An error of putting the name on disk leaves the new value.
 
     Examples
     --------
@@ -46,6 +61,7 @@ class LocalStore:
     """
 
     root: str
+    sync: bool = False
 
     @property
     def url(self) -> str:
@@ -146,40 +162,70 @@ class LocalStore:
 
     def set(self, key: str, value: Buffer) -> None:
         """Write the file whole or not at all; directories are made as needed."""
+        self._in_folder(self._publish, key, value)
+
+    def create(self, key: str, value: Buffer) -> bool:
+        """Write the file whole, unless there is one; directories are made as needed."""
+        return self._in_folder(self._publish_new, key, value)
+
+    def append(self, key: str, value: Buffer) -> None:
+        """Write at the end of the file with one system call, if that takes all of it."""
+        self._in_folder(self._extend, key, value)
+
+    def _in_folder(self, write: Callable[[str, str, Buffer], _Result], key: str, value: Buffer) -> _Result:
+        """Write a file, and first the directories to it where they are missing."""
         path = f"{self.root}/{key}"
         folder = os.path.dirname(path)
-        try:
-            self._publish(path, folder, value)
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            self._publish(path, folder, value)
+        there = folder
+        for attempt in range(_TRIES):  # other processes may be deleting all of this
+            try:
+                result = write(path, folder, value)
+                break
+            except FileNotFoundError:
+                if attempt == _TRIES - 1:
+                    raise
+                there = min(there, existing(folder), key=len) if self.sync else folder
+                make_folder(folder)
+        if self.sync:
+            settle(folder, self.root, there)
+        return result
 
     def _publish(self, path: str, folder: str, value: Buffer) -> None:
         """Write ``value`` somewhere unseen in ``folder``, then put it at ``path`` in one step."""
-        if _UNNAMED:
-            try:
-                descriptor = os.open(folder, _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:
-                raise
-            except OSError:
-                pass  # this file system has no unnamed files
-            else:
-                if _link(descriptor, path, value):
-                    return
-        partial = _partial_name(path)
+        for hidden in _HIDDEN_NAMES:
+            descriptor = _open_unnamed(folder) if _UNNAMED else None
+            done = None if descriptor is None else _link(descriptor, path, value, self.sync, hidden)
+            if done is None:
+                done = _replace(_write_hidden(path, value, self.sync), path)
+            if done:
+                return
+        raise FileNotFoundError(errno.ENOENT, "the file was removed whenever it was about to be put in its place", path)
+
+    def _publish_new(self, path: str, folder: str, value: Buffer) -> bool:
+        """As :meth:`_publish`, but where there is a file already, it stays."""
+        descriptor = _open_unnamed(folder) if _UNNAMED else None
+        done = None if descriptor is None else _link(descriptor, path, value, self.sync, None)
+        if done is None:
+            done = _link_hidden(_write_hidden(path, value, self.sync), path, self.url)
+        if not done and os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        return done
+
+    def _extend(self, path: str, folder: str, value: Buffer) -> None:
+        """Write at the end of a file."""
+        descriptor = os.open(path, _APPEND, 0o666)
         try:
-            with _closing(os.open(partial, _CREATE, 0o666)) as descriptor:
-                _write(descriptor, value)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
+            _write(descriptor, value, self.sync)
+        finally:
+            os.close(descriptor)
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
+        path = f"{self.root}/{key}"
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            os.unlink(f"{self.root}/{key}")
+            os.unlink(path)
+        if self.sync:  # also where it is gone: it may be that what removed it failed here
+            self._sync_above(path)
 
     def delete_below(self, prefix: str) -> None:
         """Remove all files below the directory; the root itself stays."""
@@ -187,12 +233,64 @@ class LocalStore:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if prefix:
                 shutil.rmtree(folder, **_IF_THERE)
-                return
-            for entry in list(os.scandir(folder)):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, **_IF_THERE)
-                else:
-                    self.delete(entry.name)
+            else:
+                _empty(folder)
+        if self.sync:
+            self._sync_above(folder if prefix else folder + "/")
+
+    def _sync_above(self, path: str) -> None:
+        """Put on disk which names are where ``path`` is, if there is anything."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            sync_folder(os.path.dirname(path))
+
+    def move_below(self, prefix: str, other: Store, other_prefix: str) -> bool:
+        """Rename the directory. After an error of putting that on disk, the files are where they were to go."""
+        if not isinstance(other, LocalStore):
+            return False
+        source, target = self._folder(prefix), other._folder(other_prefix)
+        parent = os.path.dirname(target)
+        there = existing(parent)
+        if not move_folder(source, target):
+            return False
+        if self.sync or other.sync:
+            settle(parent, other.root, there)
+            sync_folder(os.path.dirname(source))
+        return True
+
+    def synced(self) -> LocalStore:
+        """The same directory, and every file on disk when it is written."""
+        return replace(self, sync=True)
+
+    def size(self, key: str) -> int | None:
+        """The file's size, or None when there is no such file."""
+        try:
+            found = os.stat(f"{self.root}/{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if stat.S_ISDIR(found.st_mode) else found.st_size
+
+    def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """All files below, with their sizes; hidden unfinished files are left out."""
+        top, above = self._folder(prefix), _lead(prefix)
+        for lead, names in files_below(top):
+            for name in names:
+                if name.endswith(_ENDING) and _PARTIAL.fullmatch(name):
+                    continue
+                try:
+                    size = os.stat(f"{top}/{lead}{name}").st_size
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                yield f"{above}{lead}{name}", size
+
+    def leftovers(self, prefix: str) -> Iterator[str]:
+        """The hidden unfinished files below."""
+        above = _lead(prefix)
+        for lead, names in files_below(self._folder(prefix)):
+            yield from (f"{above}{lead}{name}" for name in names if _PARTIAL.fullmatch(name))
+
+    def _folder(self, prefix: str) -> str:
+        """The directory a prefix stands for."""
+        return f"{self.root}/{prefix}".rstrip("/") if prefix else self.root
 
     def list_dir(self, prefix: str) -> Listing:
         """Files and directories directly below; hidden unfinished files are left out."""
@@ -223,49 +321,170 @@ def _read(descriptor: int, length: int) -> bytes:
     return value
 
 
-def _write(descriptor: int, value: Buffer) -> None:
-    """All of ``value``: a system call may take less than it is given."""
+def _write(descriptor: int, value: Buffer, sync: bool) -> None:
+    """All of ``value``, as a system call may take less than it is given; on disk, if it has to be."""
     rest = memoryview(value).cast("B")
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+    if sync:
+        os.fsync(descriptor)
 
 
-def _partial_name(path: str) -> str:
+def _hidden_for_key(path: str) -> str:
+    """A hidden name beside ``path``, the same for every writer: so the next one clears what a killed one left."""
+    return _hidden(path, blake2b(os.fsencode(os.path.basename(path)), digest_size=16).hexdigest())
+
+
+def _hidden_for_once(path: str) -> str:
     """A hidden name beside ``path`` that no other writer uses."""
-    return f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.partial"
+    return _hidden(path, uuid.uuid4().hex)
 
 
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    """Close the file in the end; an error of closing is an error of writing."""
+def _hidden(path: str, mark: str) -> str:
+    """A hidden name that tells of which file it is, if there is room. The mark keeps it apart from names of people."""
+    folder, name = os.path.split(path)
+    hidden = f".{name}.{mark}{_ENDING}"
+    if len(os.fsencode(hidden)) > _LONGEST_NAME:
+        hidden = f".{mark}{_ENDING}"
+    return f"{folder}/{hidden}"
+
+
+# The last attempt has a name of its own, which no other writer of the key takes for a leftover.
+_HIDDEN_NAMES = (_hidden_for_key, _hidden_for_key, _hidden_for_key, _hidden_for_once)
+
+
+def _open_unnamed(folder: str) -> int | None:
+    """A new file without a name in a directory; None where the file system has no such files."""
     try:
-        yield descriptor
-    except BaseException:
-        os.close(descriptor)
+        return os.open(folder, _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
         raise
-    os.close(descriptor)
+    except OSError:
+        return None
 
 
-def _link(descriptor: int, path: str, value: Buffer) -> bool:
-    """Fill the unnamed file and link it at ``path``; False where the system cannot link it."""
-    with _closing(descriptor):
-        _write(descriptor, value)
-        source = f"/proc/self/fd/{descriptor}"
+def _link(descriptor: int, path: str, value: Buffer, sync: bool, hidden: Callable[[str], str] | None) -> bool | None:
+    """Fill the unnamed file and link it at ``path``; where there is a file, by way of a hidden name, if there is one.
+
+    False if another file was in the way; None where the system cannot link such a file.
+    """
+    ours = ""  # a name that the file may have got: not to be left behind if something fails
+    try:
         try:
-            # A descriptor of a directory makes Python call linkat, which follows the link in /proc.
-            os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
-        except FileExistsError:
-            partial = _partial_name(path)
-            os.link(source, partial, src_dir_fd=descriptor, follow_symlinks=True)
+            _write(descriptor, value, sync)
             try:
-                os.replace(partial, path)
-            except BaseException:
-                os.unlink(partial)
-                raise
-        except FileNotFoundError:
-            if not os.path.exists(source):
-                return False  # no /proc here
-            raise
-        except (NotImplementedError, PermissionError):
+                _give_name(descriptor, path)
+                ours = path
+            except FileExistsError:
+                if hidden is None:
+                    return False
+                ours = hidden(path)
+                if not _give_name_over(descriptor, ours):
+                    return False
+        finally:
+            os.close(descriptor)  # an error of closing is an error of writing
+    except _CannotLink:
+        return None
+    except BaseException:
+        _unlink(ours)
+        raise
+    return ours == path or _replace(ours, path)
+
+
+class _CannotLink(Exception):
+    """An unnamed file cannot be linked on this system."""
+
+
+def _give_name(descriptor: int, path: str) -> None:
+    """Link an unnamed file."""
+    source = f"/proc/self/fd/{descriptor}"
+    try:
+        # A descriptor of a directory makes Python call linkat, which follows the link in /proc.
+        os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
+    except FileNotFoundError:
+        if not os.path.exists(source):  # no /proc here
+            raise _CannotLink from None
+        raise
+    except (NotImplementedError, PermissionError):
+        raise _CannotLink from None
+
+
+def _give_name_over(descriptor: int, path: str) -> bool:
+    """Link an unnamed file in the place of one that a killed writer left; False if another writer is at it too."""
+    try:
+        _give_name(descriptor, path)
+    except FileExistsError:
+        _unlink(path)
+        try:
+            _give_name(descriptor, path)
+        except FileExistsError:
             return False
     return True
+
+
+def _write_hidden(path: str, value: Buffer, sync: bool) -> str:
+    """A new file beside ``path`` with ``value`` in it."""
+    partial = _hidden_for_once(path)
+    try:
+        descriptor = os.open(partial, _CREATE, 0o666)
+        try:
+            _write(descriptor, value, sync)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        _unlink(partial)
+        raise
+    return partial
+
+
+def _replace(partial: str, path: str) -> bool:
+    """Rename a hidden file; False if another process has removed or renamed it."""
+    try:
+        os.replace(partial, path)
+    except FileNotFoundError:
+        return False
+    except BaseException:
+        _unlink(partial)
+        raise
+    return True
+
+
+def _link_hidden(partial: str, path: str, url: str) -> bool:
+    """Give a hidden file its name, if that is free."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        # Over a network the answer to a link that was made can get lost, and the next one be this.
+        return os.stat(partial).st_nlink > 1
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+        raise UnsupportedError(
+            "the file system of this store has no hard links, without which a file cannot be made whole and only where "
+            "there is none",
+            url=url,
+        ) from error
+    finally:
+        _unlink(partial)
+    return True
+
+
+def _unlink(path: str) -> None:
+    """Remove a file if it is there; ``""`` is none."""
+    with contextlib.suppress(FileNotFoundError):
+        if path:
+            os.unlink(path)
+
+
+def _empty(folder: str) -> None:
+    """Remove all that is in a directory."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, **_IF_THERE)
+        else:
+            _unlink(entry.path)
+
+
+def _lead(prefix: str) -> str:
+    """What keys below a prefix begin with."""
+    return prefix.rstrip("/") + "/" if prefix else ""

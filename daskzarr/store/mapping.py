@@ -15,6 +15,7 @@ from daskzarr.store.protocol import Buffer, Listing, get_each
 _known: weakref.WeakValueDictionary[int, MappingStore] = weakref.WeakValueDictionary()
 _by_token: weakref.WeakValueDictionary[str, MappingStore] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
+_creating = threading.Lock()
 
 
 class MappingStore:
@@ -97,6 +98,15 @@ class MappingStore:
         """Store a copy of the value."""
         self._writable()[key] = bytes(value)
 
+    def create(self, key: str, value: Buffer) -> bool:
+        """Store a copy of the value, unless there is one. Only threads of one process keep out of each other's way."""
+        mapping = self._writable()
+        with _creating:
+            if self.get(key) is not None:
+                return False
+            mapping[key] = bytes(value)
+            return True
+
     def delete(self, key: str) -> None:
         """Remove the value; one that is not there is no error."""
         try:
@@ -132,6 +142,20 @@ class MappingStore:
                 name, slash, _ = key[len(lead) :].partition("/")
                 (prefixes if slash else keys).add(name)
         return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+
+    def size(self, key: str) -> int | None:
+        """By reading the value: a mapping has no other way."""
+        value = self.get(key)
+        return None if value is None else len(value)
+
+    def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """All keys below; sizes only where the values are in the memory of this process."""
+        lead = prefix.rstrip("/") + "/" if prefix else ""
+        for key in list(self.mapping):
+            if key.startswith(lead):
+                size = None if self.shared else self.size(key)
+                if self.shared or size is not None:
+                    yield key, size
 
 
 def _unpickle(mapping: Mapping[str, Any], token: str, shared: bool) -> MappingStore:

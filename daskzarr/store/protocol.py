@@ -92,6 +92,86 @@ class VersionedStore(Store, Protocol):
         """What is another one after the value was replaced; None when there is no such key."""
 
 
+@runtime_checkable
+class AppendStore(Store, Protocol):
+    """A store that can add to a value."""
+
+    def append(self, key: str, value: Buffer) -> None:
+        """Put bytes at the end of a value, which is made if it is not there.
+
+        Processes that append to one value at once do not overwrite each other's bytes. One that dies may leave the
+        beginning of what it appended: a format of lines has to bear that.
+        """
+
+
+@runtime_checkable
+class CreateStore(Store, Protocol):
+    """A store that can put a value only where there is none."""
+
+    def create(self, key: str, value: Buffer) -> bool:
+        """Put a value, all or nothing, and return True; where there is one already, leave it and return False.
+
+        Of several that create one key at once, one gets True. After an error it is not known which: the value has to
+        be looked at.
+        """
+
+
+@runtime_checkable
+class SizedStore(Store, Protocol):
+    """A store that knows sizes of values without reading them."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes in the value; None when there is no such key."""
+
+
+@runtime_checkable
+class SurveyStore(Store, Protocol):
+    """A store that can go through all its keys."""
+
+    def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Every key below ``prefix/`` (all for ``""``) and the size of its value, in any order.
+
+        The size is None where finding it out would cost a request. Unfinished files (:class:`SweepStore`) are left
+        out. What comes and goes meanwhile may be there or not; keys may be deleted while they are gone through.
+        """
+
+
+@runtime_checkable
+class SweepStore(WritableStore, Protocol):
+    """A store in which a process that was killed can leave unfinished files, hidden from every listing."""
+
+    def leftovers(self, prefix: str) -> Iterator[str]:
+        """Keys of the unfinished files below ``prefix/``, to be deleted with :meth:`delete`.
+
+        A file that is being written at this moment may be among them: a writer that loses it that way writes again.
+        """
+
+
+@runtime_checkable
+class MovingStore(WritableStore, Protocol):
+    """A store that can move a folder in one step."""
+
+    def move_below(self, prefix: str, other: Store, other_prefix: str) -> bool:
+        """Move every value below ``prefix/`` to the same keys below ``other_prefix/`` of another store, in one step.
+
+        ``""`` is the top of a store. There must be nothing at the target.
+
+        Returns
+        -------
+        bool
+            False if that cannot be done between these places (nothing to move, a target that is there, another kind
+            of store, another file system). Then nothing has changed.
+        """
+
+
+@runtime_checkable
+class SyncingStore(WritableStore, Protocol):
+    """A store that can wait until what it wrote is on disk."""
+
+    def synced(self) -> Store:
+        """The same place as a store whose writes return once a power failure cannot undo them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A path inside a store; ``""`` is the top.

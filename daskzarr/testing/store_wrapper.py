@@ -9,12 +9,19 @@ from typing import Any, ClassVar, cast
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.store import (
+    AppendStore,
     Buffer,
+    CreateStore,
     ListableStore,
     Listing,
+    MovingStore,
     RangeStore,
     ReadIntoStore,
+    SizedStore,
     Store,
+    SurveyStore,
+    SweepStore,
+    SyncingStore,
     VersionedStore,
     WritableStore,
 )
@@ -151,12 +158,88 @@ class _Versions(StoreWrapper):
         return cast(VersionedStore, self.store).version(key)
 
 
+class _Appending(StoreWrapper):
+    """What a wrapper of a store that adds to values has too."""
+
+    def append(self, key: str, value: Buffer) -> None:
+        """Put bytes at the end of a value."""
+        self.before("append", key)
+        cast(AppendStore, self.store).append(key, value)
+
+
+class _Creating(StoreWrapper):
+    """What a wrapper of a store that puts values only where there are none has too."""
+
+    def create(self, key: str, value: Buffer) -> bool:
+        """Put a value where there is none."""
+        self.before("create", key)
+        return cast(CreateStore, self.store).create(key, value)
+
+
+class _Sizes(StoreWrapper):
+    """What a wrapper of a store that knows sizes has too."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes in a value."""
+        self.before("size", key)
+        return cast(SizedStore, self.store).size(key)
+
+
+class _Surveying(StoreWrapper):
+    """What a wrapper of a store that goes through its keys has too."""
+
+    def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Every key below a prefix, with the size of its value."""
+        self.before("survey", prefix)
+        return cast(SurveyStore, self.store).survey(prefix)
+
+
+class _Sweeping(StoreWrapper):
+    """What a wrapper of a store that can hold unfinished files has too."""
+
+    def leftovers(self, prefix: str) -> Iterator[str]:
+        """Keys of unfinished files below a prefix."""
+        self.before("leftovers", prefix)
+        return cast(SweepStore, self.store).leftovers(prefix)
+
+
+class _Moving(StoreWrapper):
+    """What a wrapper of a store that moves folders has too."""
+
+    def move_below(self, prefix: str, other: Store, other_prefix: str) -> bool:
+        """Move values, from store to store inside."""
+        self.before("move_below", prefix)
+        while isinstance(other, StoreWrapper):
+            other = other.store
+        return cast(MovingStore, self.store).move_below(prefix, other, other_prefix)
+
+
+class _Syncing(StoreWrapper):
+    """What a wrapper of a store that can wait for the disk has too."""
+
+    def synced(self) -> Store:
+        """A wrapper that has all in common with this one, of the store that waits; it lives as long as this one."""
+        twin = self.__dict__.get("_synced")
+        if twin is None:
+            twin = _new(self._plain, cast(SyncingStore, self.store).synced(), uuid.uuid4().hex)
+            twin.__dict__.update({**self.__dict__, "store": twin.store, "token": twin.token})
+            self.__dict__["_synced"] = twin
+        return cast(Store, twin)
+
+
 _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (WritableStore, _Writing),
     (ListableStore, _Listing),
     (ReadIntoStore, _ReadingInto),
     (RangeStore, _Ranges),
     (VersionedStore, _Versions),
+    (AppendStore, _Appending),
+    (CreateStore, _Creating),
+    (SizedStore, _Sizes),
+    (SurveyStore, _Surveying),
+    (SweepStore, _Sweeping),
+    (MovingStore, _Moving),
+    (SyncingStore, _Syncing),
 )
 
 

@@ -1,0 +1,216 @@
+"""A prepared write -> its documents and journal, what is left to do of it, and what ends it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from daskzarr.array_handle import ArrayHandle
+from daskzarr.chunk_grid import Box
+from daskzarr.chunk_io import Terms
+from daskzarr.create import write_new_array
+from daskzarr.errors import AppendError, MetadataError, short
+from daskzarr.graph.generation import note_write
+from daskzarr.graph.shares import Finished
+from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
+from daskzarr.hierarchy import StoredArray, open_array
+from daskzarr.hierarchy.publishing import publish_metadata
+from daskzarr.hierarchy.staging import Staged, begin_stage, swap
+from daskzarr.journal import Journal, begin, forget, journals_of
+from daskzarr.metadata import ArrayMetadata
+from daskzarr.ownership import Index, Ownership
+from daskzarr.prepare import Prepared, home_of
+from daskzarr.receipt import Written
+from daskzarr.store import Location, SweepStore
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is left to do once an array is written: it lets be seen what was written. It may be done twice.
+
+    Parameters
+    ----------
+    staged
+        The node to be put in its place.
+    growth
+        The array as it was, and the metadata with its new shape.
+    journal
+        Of the write.
+    supersedes
+        Where journals of earlier writes are, all of whose objects were written anew.
+    """
+
+    staged: Staged | None = None
+    growth: tuple[StoredArray, ArrayMetadata] | None = None
+    journal: Journal | None = None
+    supersedes: Location | None = None
+
+    def __call__(self, written: Written) -> None:
+        """End the write."""
+        if self.staged is not None:
+            swap(self.staged)
+        if self.growth is not None:
+            grow(*self.growth)
+        if self.journal is not None:
+            self.journal.finish({"objects": written.objects, "elided": written.elided, "bytes": written.nbytes})
+            if self.supersedes is not None:
+                _discard_others(self.journal, self.supersedes)
+
+
+@dataclass(frozen=True)
+class Endings:
+    """Those of several arrays, one after the other."""
+
+    endings: tuple[Ending, ...]
+
+    def __call__(self, written: Written) -> None:
+        """End the writes."""
+        for ending in self.endings:
+            ending(written)
+
+
+def grow(old: StoredArray, metadata: ArrayMetadata) -> None:
+    """Publish an array's new shape, if it is not published yet."""
+    if open_array(old.location, zarr_format=metadata.zarr_format).shape != metadata.shape:
+        publish_metadata(old, metadata)
+
+
+def _discard_others(journal: Journal, home: Location) -> None:
+    """Remove what was noted of earlier writes of a node that is written whole."""
+    started = journal.started
+    for other in journals_of(Location(home.store, journal.node), home):
+        if other.folder != journal.folder and other.started < started:
+            other.discard()
+
+
+def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
+    """Write the documents and open the journal, or find out what is left to do of a write that was begun before."""
+    options, journal = prepared.options, prepared.journal
+    note_write(prepared.place.store.url, prepared.place.path)
+    if prepared.resumed is not None:
+        target = prepared.resumed.target
+        _sweep(target)
+    else:
+        target = _begin_anew(prepared)
+    stored = StoredArray(target, prepared.metadata)
+    handle = ArrayHandle.of(stored, write_empty_chunks=options.write_empty_chunks, allow_pickle=True)
+    only = _wanted(prepared, handle)
+    parts = tuple(Part(arr, owners, _finished(prepared, handle, owners, only)) for arr, owners in prepared.parts)
+    terms = Terms(digests=journal is not None, only=only)
+    write = ArrayWrite(handle, parts, terms, journal, options.failures == "collect")
+    return write, _ending(prepared, only is None)
+
+
+def begin_all(prepared: Sequence[Prepared]) -> Write:
+    """The write of everything that one call writes; nothing of it has run, but for the documents."""
+    begun = [begin_write(each) for each in prepared]
+    endings = [ending for _, ending in begun if ending is not None]
+    return write_arrays([write for write, _ in begun], Endings(tuple(endings)) if endings else None)
+
+
+def _begin_anew(prepared: Prepared) -> Location:
+    """Open the journal, then write the documents; where the chunks go."""
+    place = prepared.place
+    if prepared.journal is not None:
+        _open_journal(prepared, prepared.journal)
+    if prepared.old is not None:
+        return place
+    if prepared.staged is not None:
+        return begin_stage(prepared.staged, prepared.metadata)
+    return write_new_array(place, prepared.metadata, overwrite=prepared.overwrite).location
+
+
+def _ending(prepared: Prepared, complete: bool) -> Ending | None:
+    """What ends the write, if anything does."""
+    metadata, journal = prepared.metadata, prepared.journal
+    grown = prepared.old is not None and prepared.old.metadata != metadata
+    if prepared.staged is None and journal is None and not grown:
+        return None
+    whole = complete and prepared.regions == (Box((0,) * len(metadata.shape), metadata.shape),)
+    return Ending(
+        prepared.staged,
+        (prepared.old, metadata) if prepared.old is not None and grown else None,
+        journal,
+        home_of(prepared.place, prepared.options) if whole else None,
+    )
+
+
+def _open_journal(prepared: Prepared, journal: Journal) -> None:
+    """Begin the journal of a write; what was noted of what it replaces goes."""
+    if prepared.old is None and prepared.staged is None:
+        home = home_of(prepared.place, prepared.options)
+        if prepared.options.journal in (None, True):
+            forget(prepared.place, home)
+        else:
+            for other in journals_of(prepared.place, home):
+                other.discard()
+    if prepared.exclusive and journal.begun and journal.finished:
+        journal.discard()
+    if not begin(journal, prepared.terms, exclusive=prepared.exclusive):
+        raise AppendError("another process is appending here just now", url=journal.url, node=journal.node)
+
+
+def _sweep(target: Location) -> None:
+    """Remove unfinished files that a killed process left."""
+    store = target.store
+    if isinstance(store, SweepStore):
+        for key in list(store.leftovers(target.path)):
+            store.delete(key)  # type: ignore[attr-defined]
+
+
+def _wanted(prepared: Prepared, handle: ArrayHandle) -> frozenset[Index] | None:
+    """The objects that are to be written, by index; None for all."""
+    given = prepared.options.only
+    if given is None:
+        return None
+    decode = handle.metadata.chunk_key_encoding.decode
+    found = set()
+    for each in given:
+        index = decode(each) if isinstance(each, str) else tuple(each)
+        counts = handle.grid.counts
+        if (
+            index is None
+            or len(index) != len(counts)
+            or not all(0 <= i < n for i, n in zip(index, counts, strict=True))
+        ):
+            raise MetadataError(
+                f"only names {short(each)}, which is no chunk of the array; give chunk keys such as "
+                f"{handle.metadata.chunk_key_encoding.encode((0,) * len(counts))!r}",
+                url=prepared.place.store.url,
+                node=prepared.place.path,
+                field="only",
+            )
+        found.add(index)
+    return frozenset(found)
+
+
+def _within(i: int, count: int) -> bool:
+    """Whether there is a chunk of a number."""
+    return 0 <= i < count
+
+
+def _finished(prepared: Prepared, handle: ArrayHandle, owners: Ownership, only: frozenset[Index] | None) -> Finished:
+    """What of a region need not be written."""
+    done = {} if prepared.resumed is None else prepared.resumed.receipts
+    if not done and only is None:
+        return Finished()
+    key, lead = handle.key, handle.lead
+
+    def needless(box: Box) -> bool:
+        chunks = [part.chunk for part in handle.grid.project(box)]
+        return all((only is not None and c not in only) or key(c)[lead:] in done for c in chunks)
+
+    blocks, cells = set(), set()
+    if not owners.gathers:
+        for block in itertools.product(*map(range, owners.blocks.numblocks)):
+            own = owners.share(block).own
+            if own is not None and needless(own):
+                blocks.add(block)
+    for cell in owners.cells():
+        if needless(cell.box):
+            cells.add(cell.at)
+    for at, _ in owners.joint_objects():
+        if at not in cells and needless(handle.grid.box(at[1:])):
+            cells.add(at)
+    return Finished(frozenset(blocks), frozenset(cells))

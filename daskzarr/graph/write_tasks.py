@@ -1,0 +1,94 @@
+"""What the tasks of a write run: a block or pieces of blocks, and the stored objects they go to -> an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from daskzarr.array_handle import ArrayHandle
+from daskzarr.chunk_grid import Box
+from daskzarr.chunk_io import Array, Terms, conform, read_box, write_box, write_pieces
+from daskzarr.ownership import Cell, Share
+from daskzarr.receipt import Outcome
+
+
+def write_block(handle: ArrayHandle, terms: Terms, box: Box, block: Array) -> Outcome:
+    """The task of a block that has its stored objects for itself."""
+    return Outcome(write_box(handle, box, block, terms))
+
+
+def write_share(handle: ArrayHandle, terms: Terms, share: Share, block: Array) -> Outcome:
+    """The task of a block that shares objects with others: it writes those it has for itself, and hands on the rest."""
+    block = conform(handle, share.box, block)
+    receipts = [] if share.own is None else write_box(handle, share.own, _part(share.box, share.own, block), terms)
+    return Outcome(receipts, (), {at: (box, _kept(_part(share.box, box, block))) for at, box in share.pieces})
+
+
+def write_cell(handle: ArrayHandle, terms: Terms, cell: Cell, *outcomes: Outcome) -> Outcome:
+    """The task of objects that several blocks have cells in. Receipts of blocks it is the first of come along."""
+    receipts = [r for o in outcomes if next(iter(o.pieces)) == cell.at for r in o.receipts]
+    failures = tuple(f for o in outcomes if next(iter(o.pieces)) == cell.at for f in o.failures)
+    pieces = [outcome.pieces[cell.at] for outcome in outcomes]
+    if None in pieces:
+        reason = "a block that has cells of it failed"
+        return Outcome(receipts, failures + tuple((key, reason) for key in _keys(handle, terms, cell.box)))
+    return Outcome(receipts + write_pieces(handle, cell.box, pieces, terms), failures)
+
+
+def write_gathered(handle: ArrayHandle, terms: Terms, cell: Cell, *blocks: Array) -> Outcome:
+    """The task of objects that several blocks have cells in, from the blocks; ``cell.blocks`` holds their boxes."""
+    pieces = []
+    for where, block in zip(cell.blocks, blocks, strict=True):
+        low = tuple(map(max, where[0], cell.box.start))
+        box = Box(low, tuple(map(min, where[1], cell.box.stop)))
+        pieces.append((box, _part(Box(*where), box, conform(handle, Box(*where), block))))
+    return Outcome(write_pieces(handle, cell.box, pieces, terms))
+
+
+def read_back(handle: ArrayHandle, box: Box, written: Any) -> Array:
+    """The task of one block that was just written: the cells as they are stored."""
+    return read_box(handle, box)
+
+
+def _part(whole: Box, box: Box, block: Array) -> Array:
+    """The cells of a box that lies in a block's."""
+    return block[tuple(slice(a - o, b - o) for a, b, o in zip(*box, whole.start, strict=True))]
+
+
+def _kept(piece: Array) -> Array:
+    """A piece that does not keep the block it is of in memory."""
+    return piece if piece.base is None or piece.size == piece.base.size else piece.copy()
+
+
+def _keys(handle: ArrayHandle, terms: Terms, box: Box) -> list[str]:
+    """Keys of the objects a task writes of a box, relative to the node."""
+    chunks = (part.chunk for part in handle.grid.project(box))
+    return [handle.key(chunk)[handle.lead :] for chunk in chunks if terms.only is None or chunk in terms.only]
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """The function of a task, which says what failed instead of failing; fused with other steps, of them, too."""
+
+    function: Callable[..., Outcome]
+
+    def __call__(self, handle: ArrayHandle, terms: Terms, place: Any, *inputs: Any) -> Outcome:
+        try:
+            return self.function(handle, terms, place, *inputs)
+        except Exception as error:
+            return self.rescue(error, handle, terms, place, *inputs)
+
+    def rescue(self, error: Exception, handle: ArrayHandle, terms: Terms, place: Any, *inputs: Any) -> Outcome:
+        """What is said of the objects of a task that failed."""
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(place, Share):
+            keys = [] if place.own is None else _keys(handle, terms, place.own)
+            pieces: Any = {at: None for at, _ in place.pieces}
+            return Outcome((), tuple((key, reason) for key in keys), pieces)
+        if isinstance(place, Cell):
+            carried = [o for o in inputs if isinstance(o, Outcome) and next(iter(o.pieces)) == place.at]
+            receipts = [r for o in carried for r in o.receipts]
+            failures = tuple(f for o in carried for f in o.failures)
+            return Outcome(receipts, failures + tuple((key, reason) for key in _keys(handle, terms, place.box)))
+        return Outcome((), tuple((key, reason) for key in _keys(handle, terms, place)))

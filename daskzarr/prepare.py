@@ -1,0 +1,262 @@
+"""What is to be written, and how -> a write that is checked and planned, or found again; nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dask
+import dask.array as da
+from dask.utils import parse_bytes
+
+from daskzarr.alignment import owned_blocks
+from daskzarr.array_handle import ArrayHandle
+from daskzarr.block_grid import BlockGrid
+from daskzarr.chunk_grid import Box
+from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, short
+from daskzarr.hierarchy import StoredArray
+from daskzarr.hierarchy.staging import Staged
+from daskzarr.journal import Journal, differences, journal_for
+from daskzarr.metadata import ArrayMetadata, ChunkGrid
+from daskzarr.ownership import Align, Ownership, assign, assign_together, overlapping
+from daskzarr.receipt import Receipt
+from daskzarr.regions import check_cast, place_blocks, reads_from, region_blocks
+from daskzarr.store import Location, SurveyStore, beside, locate
+from daskzarr.write_plan import WritePlan, plan_write
+
+WHOLE, OVERWRITE = "whole", "overwrite"
+
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "align": ("merge", "rechunk", "error"),
+    "resume": (False, True, "auto"),
+    "durability": ("close", "fsync"),
+    "failures": ("raise", "collect"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What every verb that writes can be told, checked; the verbs say what each means."""
+
+    align: Align = "merge"
+    resume: bool | Literal["auto"] = False
+    journal: Any = None
+    token: str | None = None
+    durability: Literal["close", "fsync"] = "close"
+    failures: Literal["raise", "collect"] = "raise"
+    only: Collection[Any] | None = None
+    write_empty_chunks: bool = False
+    max_files: int | None = None
+    max_mem: int | str | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+                raise MetadataError(f"{name} is {short(value)}; it can be {', '.join(map(repr, choices))}", field=name)
+        if self.token is not None and not isinstance(self.token, str):
+            raise MetadataError(f"token is {short(self.token)}; it has to be text", field="token")
+        if isinstance(self.only, (str, bytes)):
+            raise MetadataError("only is one text; it has to be a list of chunk keys or indices", field="only")
+
+    @property
+    def mem_limit(self) -> int | None:
+        """The most bytes a task may need."""
+        try:
+            return None if self.max_mem is None else int(parse_bytes(self.max_mem))
+        except (ValueError, TypeError):
+            raise MetadataError(
+                f"max_mem is {short(self.max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A write that was begun before: where its chunks are, and what it has finished."""
+
+    target: Location
+    receipts: Mapping[str, Receipt]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one call writes to one array: all is checked, nothing is written.
+
+    ``old`` is the array as it is, None for a new one; ``metadata`` what it has once all is written.
+    """
+
+    place: Location
+    metadata: ArrayMetadata
+    parts: tuple[tuple[da.Array, Ownership], ...]
+    options: WriteOptions
+    old: StoredArray | None = None
+    overwrite: bool = False
+    staged: Staged | None = None
+    journal: Journal | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    resumed: Resumed | None = None
+    exclusive: bool = False
+
+    @property
+    def regions(self) -> tuple[Box, ...]:
+        """The cells that are written."""
+        return tuple(owners.blocks.region for _, owners in self.parts)
+
+    @property
+    def plan(self) -> WritePlan:
+        """What the write does, in numbers."""
+        target = StoredArray(self.place, self.metadata)
+        return plan_write(
+            ArrayHandle.of(target, write_empty_chunks=self.options.write_empty_chunks, allow_pickle=True),
+            [owners for _, owners in self.parts],
+            itemsizes=[arr.dtype.itemsize for arr, _ in self.parts],
+            documents=1 if self.old is None or self.old.metadata != self.metadata else 0,
+            journal=self.journal is not None,
+        )
+
+    def checked(self) -> Prepared:
+        """The same, if it keeps the limits and its codecs can write."""
+        handle = ArrayHandle.of(StoredArray(self.place, self.metadata), allow_pickle=True)
+        handle.pipeline.check_can_write()
+        if self.options.max_files is not None or self.options.max_mem is not None:
+            self.plan.check(max_files=self.options.max_files, max_mem=self.options.mem_limit)
+        return self
+
+
+def home_of(place: Location, options: WriteOptions) -> Location | None:
+    """Where what is noted of writes of a node goes; None if nothing is."""
+    if options.journal is False or (options.journal is None and not dask.config.get("daskzarr.journal", True)):
+        return None
+    return beside(place) if options.journal in (None, True) else locate(options.journal)
+
+
+def divide(arr: da.Array, blocks: BlockGrid, grid: ChunkGrid, align: Align) -> tuple[da.Array, Ownership]:
+    """Who writes what; with ``align="rechunk"`` of other blocks, with "error" only if every block has whole objects."""
+    if align == "error":
+        owned_blocks([axis.lengths for axis in blocks.axes], blocks.region.start, grid)
+    ownership = assign(blocks, grid)
+    if align != "rechunk" or ownership.whole:
+        return arr, ownership
+    arr = arr.rechunk(ownership.rounded)
+    return arr, assign(place_blocks(arr, blocks.region.start, blocks.dropped), grid)
+
+
+def divide_together(
+    arrays: Sequence[da.Array], regions: Sequence[BlockGrid], grid: ChunkGrid, align: Align
+) -> tuple[tuple[da.Array, Ownership], ...]:
+    """The same for several regions of one array."""
+    if len(arrays) == 1 or align == "error":
+        return tuple(divide(arr, blocks, grid, align) for arr, blocks in zip(arrays, regions, strict=True))
+    if align == "rechunk":
+        divided = [divide(arr, blocks, grid, align) for arr, blocks in zip(arrays, regions, strict=True)]
+        arrays, regions = [arr for arr, _ in divided], [owners.blocks for _, owners in divided]
+    return tuple(zip(arrays, assign_together(regions, grid), strict=True))
+
+
+def terms_of(
+    verb: str, metadata: ArrayMetadata, parts: Sequence[tuple[da.Array, Ownership]], options: WriteOptions
+) -> dict[str, Any]:
+    """What a write is known by: the same call has the same, in every process."""
+    shape, data_type, grid, encoding, separator, codecs, fill_value, zarr_format = json.loads(metadata.compact())
+    return {
+        "verb": verb,
+        "shape": shape,
+        "data_type": data_type,
+        "chunks": grid,
+        "chunk_key_encoding": [encoding, separator],
+        "codecs": codecs,
+        "fill_value": fill_value,
+        "zarr_format": zarr_format,
+        "write_empty_chunks": options.write_empty_chunks,
+        "region": [list(zip(*owners.blocks.region, strict=True)) for _, owners in parts],
+        "only": None if options.only is None else sorted(map(str, options.only)),
+        "source": options.token if options.token is not None else [arr.name for arr, _ in parts],
+    }
+
+
+def write_id(word: str, *what: Any) -> str:
+    """A name for writes of one kind to one part of an array."""
+    return f"{word}-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
+
+
+def take_up(journals: Sequence[Journal], terms: Mapping[str, Any], options: WriteOptions) -> Journal | None:
+    """The journal of a write that was begun before by the same call; None where there is none, and need not be."""
+    found = [journal for journal in journals if journal.begun]
+    found.sort(key=lambda journal: journal.finished)
+    for journal in found[:1]:
+        different = differences(terms, journal.terms())
+        if not different:
+            return journal
+        if journal.finished and options.resume == "auto":
+            return None
+        if different == ("source",):
+            hint = "; if it is the same source after all, pass the same token= to both calls"
+        else:
+            hint = ""
+        raise ResumeError(
+            f"the write that was begun here is another one: {', '.join(different)} differ{hint}; make the same call, "
+            "or write anew with overwrite=True and without resume=",
+            url=journal.url,
+            node=journal.node,
+            field=different[0],
+        )
+    if options.resume is True:
+        raise ResumeError(
+            "there is no write to take up again: none of this array and region was begun with a journal; pass "
+            'resume="auto" to begin one'
+        )
+    return None
+
+
+def resumed_from(journal: Journal, target: Location) -> Resumed:
+    """What a write has finished, as far as it is still there."""
+    receipts = journal.receipts()
+    store = target.store
+    if receipts and isinstance(store, SurveyStore):
+        lead = len(target.path) + 1 if target.path else 0
+        there = {key[lead:]: size for key, size in store.survey(target.path)}
+        receipts = {
+            key: receipt
+            for key, receipt in receipts.items()
+            if receipt.digest is None or (key in there and there[key] in (None, receipt.nbytes))
+        }
+    return Resumed(target, receipts)
+
+
+def prepare_regions(
+    target: StoredArray, given: Sequence[tuple[da.Array, Any]], options: WriteOptions, *, verb: str
+) -> Prepared:
+    """The write of several arrays to regions of one that exists."""
+    grid = target.metadata.chunk_grid
+    arrays = [arr for arr, _ in given]
+    regions = [region_blocks(arr, region, target) for arr, region in given]
+    boxes = [blocks.region for blocks in regions]
+    both = overlapping(boxes)
+    if both is not None:
+        raise MetadataError(
+            f"the regions {given[both[0]][1]!r} and {given[both[1]][1]!r} overlap: which "
+            "of two cells stays would be left to chance",
+            field="region",
+        )
+    for arr in arrays:
+        check_cast(arr, target.dtype, target.location)
+        if any(reads_from(arr, target.location, box) for box in boxes):
+            raise NodeExistsError(
+                "the array to be written is read from the very cells it would go to; write it elsewhere, overwrite the "
+                "whole array with overwrite=True, or load it first with persist() or compute()"
+            )
+    parts = divide_together(arrays, regions, grid, options.align)
+    home = home_of(target.location, options)
+    journal = None if home is None else journal_for(target.location, home, write_id("region", *boxes, options.only))
+    terms = terms_of(verb, target.metadata, parts, options)
+    resumed = None
+    if options.resume:
+        found = take_up([] if journal is None else [journal], terms, options)
+        if found is not None and not (found.finished and options.resume == "auto"):
+            resumed = resumed_from(found, target.location)
+    return Prepared(
+        target.location, target.metadata, parts, options, old=target, journal=journal, terms=terms, resumed=resumed
+    )
