@@ -195,11 +195,11 @@ def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
-def _checked_axis(axis: Any, target: StoredArray, arr: da.Array) -> int:
+def _checked_axis(axis: int, target: StoredArray, arr: da.Array) -> int:
     """The axis, counted from the front, if an array can be appended along it."""
     if isinstance(axis, bool) or not isinstance(axis, int) or not -target.ndim <= axis < target.ndim:
         raise MetadataError(f"axis is {short(axis)}, and the array has {target.ndim} axes", field="axis")
-    axis %= target.ndim
+    axis = int(axis) % target.ndim
     if arr.ndim != target.ndim or _with(arr.shape, axis, 0) != _with(target.shape, axis, 0):
         raise MetadataError(
             f"an array of shape {arr.shape} cannot be appended along axis {axis} to one of shape {target.shape}",
@@ -213,4 +213,4 @@ def _position(at: Any) -> int:
     """A length an axis can have."""
     if isinstance(at, bool) or not isinstance(at, int) or at < 0:
         raise MetadataError(f"at is {short(at)}; it has to be the length of the axis before", field="at")
-    return at
+    return int(at)

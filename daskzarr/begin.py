@@ -19,7 +19,7 @@ from daskzarr.hierarchy.publishing import publish_metadata
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
 from daskzarr.metadata import ArrayMetadata
-from daskzarr.ownership import Index, Ownership
+from daskzarr.ownership import Index, Ownership, overlapping
 from daskzarr.prepare import Prepared, home_of
 from daskzarr.receipt import Written
 from daskzarr.store import Location, SweepStore
@@ -156,7 +156,7 @@ def _sweep(target: Location) -> None:
     store = target.store
     if isinstance(store, SweepStore):
         for key in list(store.leftovers(target.path)):
-            store.delete(key)  # type: ignore[attr-defined]
+            store.delete(key)
 
 
 def _wanted(prepared: Prepared, handle: ArrayHandle) -> frozenset[Index] | None:
@@ -180,6 +180,11 @@ def _wanted(prepared: Prepared, handle: ArrayHandle) -> frozenset[Index] | None:
                 url=prepared.place.store.url,
                 node=prepared.place.path,
                 field="only",
+            )
+        box = handle.grid.box(index)
+        if overlapping([box, *prepared.regions]) is None:
+            raise MetadataError(
+                f"only names {short(each)}, of which the region has no cell", url=prepared.place.store.url, field="only"
             )
         found.add(index)
     return frozenset(found)

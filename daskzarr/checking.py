@@ -15,7 +15,7 @@ import numpy as np
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.byte_range import ByteRange
 from daskzarr.chunk_grid import Box
-from daskzarr.errors import UnsupportedError, raise_from
+from daskzarr.errors import raise_from
 from daskzarr.receipt import Receipt
 from daskzarr.shard_io import decode_part_of_shard
 from daskzarr.store import Buffer, SizedStore
@@ -190,7 +190,7 @@ def _decodes(handle: ArrayHandle, index: Index, data: Buffer) -> bool:
             decode_part_of_shard(
                 data, pipeline, tuple(map(slice, (0,) * len(shape), shape)), np.empty(shape, handle.dtype)
             )
-    except (UnsupportedError, MemoryError):
+    except MemoryError:
         raise
     except Exception:
         return False

@@ -242,9 +242,9 @@ def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> list[Receipt
     return receipts
 
 
-def conform(handle: ArrayHandle, box: Box, block: Any) -> Array:
+def conform(handle: ArrayHandle, box: Box, given: Any) -> Array:
     """A block as the metadata promised it, in the dtype that is stored, with all axes of the stored array."""
-    block = np.asarray(block)
+    block: Array = np.asarray(given)
     if block.shape == box.shape and block.dtype == handle.dtype:
         return block
     if block.ndim < len(box.shape) and _without_ones(block.shape) == _without_ones(box.shape):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daskzarr.errors import DaskZarrError, raise_from
+from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, StoredGroup, place_node
+from daskzarr.journal import forget
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.metadata.json_text import json_attributes
 from daskzarr.settings import ArraySettings, FillValue, check_zarr_format, new_array_metadata
-from daskzarr.store import Location, locate
+from daskzarr.store import Location, beside, locate
 
 
 def create_array(
@@ -120,7 +122,9 @@ def create_array(
         metadata = new_array_metadata(settings, shape=shape, dtype=dtype, zarr_format=zarr_format)
     except DaskZarrError as error:
         raise_from(error.locate(url=location.store.url, node=location.path), error)
-    return write_new_array(location, metadata, overwrite=overwrite)
+    array = write_new_array(location, metadata, overwrite=overwrite)
+    _make_new(location)
+    return array
 
 
 def create_group(
@@ -146,7 +150,16 @@ def create_group(
     {'n': 1}
     """
     metadata = GroupMetadata(attributes=json_attributes(attributes or {}), zarr_format=check_zarr_format(zarr_format))
-    return write_new_group(locate(url, component, storage_options), metadata, overwrite=overwrite)
+    location = locate(url, component, storage_options)
+    group = write_new_group(location, metadata, overwrite=overwrite)
+    _make_new(location)
+    return group
+
+
+def _make_new(location: Location) -> None:
+    """What was noted and read of a node that was here before is not true of the new one."""
+    note_write(location.store.url, location.path)
+    forget(location, beside(location))
 
 
 def write_new_group(

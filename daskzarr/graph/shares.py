@@ -29,7 +29,7 @@ class Shares(BlockwiseDep):  # type: ignore[misc]
     produces_tasks = False
 
     @property
-    def numblocks(self) -> tuple[int, ...]:  # type: ignore[override]
+    def numblocks(self) -> tuple[int, ...]:
         """Number of blocks along each axis."""
         return self.ownership.blocks.numblocks
 

@@ -154,17 +154,15 @@ class ReceiptTree(LazyLayer):
         level: list[Any] = []
         for n, (journal, keys) in enumerate(sets):
             for i, few in enumerate(_in_fews(keys, _fan_in(journal, keys))):
-                key = (self.name, 0, n, i)
-                level.append(key)
+                level.append(key := (self.name, 0, n, i))
                 yield key, Task(key, settle, journal, *map(TaskRef, few))
         for height in itertools.count(1):
             if len(level) <= _FAN_IN:
                 break
-            above = []
+            above: list[Any] = []
             for i, few in enumerate(_in_fews(level, _FAN_IN)):
-                key = (self.name, height, i)
-                above.append(key)
-                yield key, Task(key, add_up, *map(TaskRef, few))
+                above.append(higher := (self.name, height, i))
+                yield higher, Task(higher, add_up, *map(TaskRef, few))
             level = above
         yield self.name, Task(self.name, conclude, self.ending, *map(TaskRef, level))
 

@@ -89,14 +89,14 @@ class CellLayer(LazyLayer):
         for cell in self.shares.cells():
             key = (self.name, *cell.at)
             refs = [TaskRef((self.source, *block)) for block in cell.blocks]
-            bare = cell._replace(blocks=tuple(map(box_of, cell.blocks)) if gathers else ())
-            yield key, Task(key, function, self.handle, self.terms, bare, *refs)
+            boxes = [tuple(map(box_of, cell.blocks))] if gathers else []
+            yield key, Task(key, function, self.handle, self.terms, cell._replace(blocks=()), *boxes, *refs)
 
     def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
         found = {
             (self.name, *cell.at): {(self.source, *block) for block in cell.blocks} for cell in self.shares.cells()
         }
-        return self, {key: found[key] for key in keys if key in found}
+        return self, {key: above for key, above in found.items() if key in keys}
 
 
 class JointLayer(LazyLayer):
@@ -115,7 +115,8 @@ class JointLayer(LazyLayer):
             yield key, Task(key, function, self.handle, self.terms, cell, *map(TaskRef, sources))
 
     def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
-        return self, {key: set(self.sources[key[1:]]) for key in keys}
+        found = {(self.name, *at): set(sources) for at, sources in self.sources.items()}
+        return self, {key: above for key, above in found.items() if key in keys}
 
 
 def write_arrays(writes: Sequence[ArrayWrite], ending: Ending | None = None) -> Write:
@@ -224,8 +225,8 @@ def written_array(write: ArrayWrite, ending: Ending | None = None) -> da.Array:
     token = uuid.uuid4().hex
     name = f"daskzarr-stored-{token}"
     axes = tuple(f"axis{i}" for i in range(array.ndim))
-    by_block = part.ownership.whole and write.journal is None and ending is None
-    if by_block:
+    receipt: tuple[Any, Any]
+    if part.ownership.whole and write.journal is None and ending is None:
         graph, (leaves,) = _write_graph(write, token)
         (above,) = _layers_of(leaves)
         receipt, numblocks = (above, axes), {above: array.numblocks}

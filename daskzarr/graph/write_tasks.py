@@ -36,13 +36,13 @@ def write_cell(handle: ArrayHandle, terms: Terms, cell: Cell, *outcomes: Outcome
     return Outcome(receipts + write_pieces(handle, cell.box, pieces, terms), failures)
 
 
-def write_gathered(handle: ArrayHandle, terms: Terms, cell: Cell, *blocks: Array) -> Outcome:
-    """The task of objects that several blocks have cells in, from the blocks; ``cell.blocks`` holds their boxes."""
+def write_gathered(handle: ArrayHandle, terms: Terms, cell: Cell, boxes: tuple[Box, ...], *blocks: Array) -> Outcome:
+    """The task of objects that several blocks have cells in, from the whole blocks, which have these boxes."""
     pieces = []
-    for where, block in zip(cell.blocks, blocks, strict=True):
-        low = tuple(map(max, where[0], cell.box.start))
-        box = Box(low, tuple(map(min, where[1], cell.box.stop)))
-        pieces.append((box, _part(Box(*where), box, conform(handle, Box(*where), block))))
+    for where, block in zip(boxes, blocks, strict=True):
+        low = tuple(map(max, where.start, cell.box.start))
+        box = Box(low, tuple(map(min, where.stop, cell.box.stop)))
+        pieces.append((box, _part(where, box, conform(handle, where, block))))
     return Outcome(write_pieces(handle, cell.box, pieces, terms))
 
 
