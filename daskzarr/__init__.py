@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
     from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
-    from daskzarr.resize import resize
+    from daskzarr.resizing import resize
     from daskzarr.store import open_store
     from daskzarr.verify import verify
     from daskzarr.write import plan, to_zarr
@@ -74,7 +74,7 @@ _PLACES = {
     "open_store": "store",
     "plan": "write",
     "register_codec": "codecs.registry",
-    "resize": "resize",
+    "resize": "resizing",
     "to_zarr": "write",
     "update_attributes": "nodes",
     "verify": "verify",

@@ -25,7 +25,7 @@ from daskzarr.prepare import (
     terms_of,
 )
 from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
-from daskzarr.resize import REACH, clean_up, finish_pending_trim
+from daskzarr.resizing import REACH, clean_up, finish_pending_trim
 from daskzarr.store import Location, durable, locate
 
 

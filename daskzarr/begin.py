@@ -10,7 +10,7 @@ from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import Terms
 from daskzarr.create import write_new_array
-from daskzarr.errors import AppendError, MetadataError, short
+from daskzarr.errors import AppendError
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.shares import Finished
 from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
@@ -19,7 +19,7 @@ from daskzarr.hierarchy.publishing import publish_metadata
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
 from daskzarr.metadata import ArrayMetadata
-from daskzarr.ownership import Index, Ownership, overlapping
+from daskzarr.ownership import Index, Ownership
 from daskzarr.prepare import Prepared, home_of
 from daskzarr.receipt import Written
 from daskzarr.store import Location, SweepStore
@@ -95,7 +95,7 @@ def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
         target = _begin_anew(prepared)
     stored = StoredArray(target, prepared.metadata)
     handle = ArrayHandle.of(stored, write_empty_chunks=options.write_empty_chunks, allow_pickle=True)
-    only = _wanted(prepared, handle)
+    only = prepared.wanted
     parts = tuple(Part(arr, owners, _finished(prepared, handle, owners, only)) for arr, owners in prepared.parts)
     terms = Terms(digests=journal is not None, only=only)
     write = ArrayWrite(handle, parts, terms, journal, options.failures == "collect")
@@ -157,42 +157,6 @@ def _sweep(target: Location) -> None:
     if isinstance(store, SweepStore):
         for key in list(store.leftovers(target.path)):
             store.delete(key)
-
-
-def _wanted(prepared: Prepared, handle: ArrayHandle) -> frozenset[Index] | None:
-    """The objects that are to be written, by index; None for all."""
-    given = prepared.options.only
-    if given is None:
-        return None
-    decode = handle.metadata.chunk_key_encoding.decode
-    found = set()
-    for each in given:
-        index = decode(each) if isinstance(each, str) else tuple(each)
-        counts = handle.grid.counts
-        if (
-            index is None
-            or len(index) != len(counts)
-            or not all(0 <= i < n for i, n in zip(index, counts, strict=True))
-        ):
-            raise MetadataError(
-                f"only names {short(each)}, which is no chunk of the array; give chunk keys such as "
-                f"{handle.metadata.chunk_key_encoding.encode((0,) * len(counts))!r}",
-                url=prepared.place.store.url,
-                node=prepared.place.path,
-                field="only",
-            )
-        box = handle.grid.box(index)
-        if overlapping([box, *prepared.regions]) is None:
-            raise MetadataError(
-                f"only names {short(each)}, of which the region has no cell", url=prepared.place.store.url, field="only"
-            )
-        found.add(index)
-    return frozenset(found)
-
-
-def _within(i: int, count: int) -> bool:
-    """Whether there is a chunk of a number."""
-    return 0 <= i < count
 
 
 def _finished(prepared: Prepared, handle: ArrayHandle, owners: Ownership, only: frozenset[Index] | None) -> Finished:

@@ -16,6 +16,7 @@ from daskzarr.graph.copy import copy_array
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
 from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.opening import known_format, open_node
 from daskzarr.journal import forget
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
@@ -24,7 +25,7 @@ from daskzarr.ownership import assign
 from daskzarr.read import from_zarr
 from daskzarr.regions import place_blocks
 from daskzarr.settings import check_zarr_format
-from daskzarr.store import ListableStore, Location, beside, locate
+from daskzarr.store import ListableStore, Location, locate
 from daskzarr.translation import translate
 
 _BYTES_A_TASK = 64 * 2**20
@@ -105,7 +106,7 @@ def convert(
         stored = write_new_array(goal, metadata, overwrite=replace_it, beside=target is None)
         note_write(goal.store.url, goal.path)
         if target is not None:
-            forget(goal, beside(goal))
+            forget(goal, notes_of(goal))
         if target is not None:
             writes.append(_carry(found, stored, same, allow_pickle))
     dask.compute(*writes)

@@ -8,11 +8,12 @@ from typing import Any
 from daskzarr.errors import DaskZarrError, raise_from
 from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, StoredGroup, place_node
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.journal import forget
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.metadata.json_text import json_attributes
 from daskzarr.settings import ArraySettings, FillValue, check_zarr_format, new_array_metadata
-from daskzarr.store import Location, beside, locate
+from daskzarr.store import Location, locate
 
 
 def create_array(
@@ -159,7 +160,7 @@ def create_group(
 def _make_new(location: Location) -> None:
     """What was noted and read of a node that was here before is not true of the new one."""
     note_write(location.store.url, location.path)
-    forget(location, beside(location))
+    forget(location, notes_of(location))
 
 
 def write_new_group(

@@ -20,6 +20,7 @@ from daskzarr.hierarchy.documents import (
 )
 from daskzarr.hierarchy.listing import nodes_below
 from daskzarr.hierarchy.node import node_of
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.opening import formats_of, known_format, not_found
 from daskzarr.hierarchy.placing import clear, delete_below, look_around, write_groups_above
 from daskzarr.hierarchy.registers import amend, changing, enter, register_of_v2, registers_above, strike
@@ -28,7 +29,7 @@ from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.consolidated import format_stored, read_consolidated, write_v2, write_v3
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, bare, change_attributes, format_of
 from daskzarr.metadata.json_text import json_attributes
-from daskzarr.store import Location, beside, locate
+from daskzarr.store import Location, locate
 
 
 def update_attributes(
@@ -153,7 +154,7 @@ def delete_node(
     strike(registers_above(location, {2, 3}), location)
     note_write(location.store.url, location.path)
     delete_below(location)
-    forget(location, beside(location))
+    forget(location, notes_of(location))
 
 
 def copy_node(
@@ -221,7 +222,7 @@ def copy_node(
     else:
         refuse_leftovers(here, there)
     note_write(there.store.url, there.path)
-    forget(there, beside(there))
+    forget(there, notes_of(there))
     write_groups_above(site)
     copy_objects(here, there)
     copied = {(there / path).path: found for path, found in below.items()}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import dask
 import dask.array as da
+import numpy as np
 from dask.utils import parse_bytes
 
 from daskzarr.alignment import owned_blocks
@@ -18,13 +19,14 @@ from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
 from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, short
 from daskzarr.hierarchy import StoredArray
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.staging import Staged
 from daskzarr.journal import Journal, differences, journal_for
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
-from daskzarr.ownership import Align, Ownership, assign, assign_together, overlapping
+from daskzarr.ownership import Align, Index, Ownership, assign, assign_together, overlapping
 from daskzarr.receipt import Receipt
 from daskzarr.regions import check_cast, place_blocks, reads_from, region_blocks
-from daskzarr.store import Location, SurveyStore, beside, locate
+from daskzarr.store import Location, SurveyStore, locate
 from daskzarr.write_plan import WritePlan, plan_write
 
 WHOLE, OVERWRITE = "whole", "overwrite"
@@ -81,6 +83,11 @@ class Resumed:
     receipts: Mapping[str, Receipt]
 
 
+def _is_chunk(number: Any, count: int) -> bool:
+    """Whether there is a chunk of a number along an axis."""
+    return isinstance(number, (int, np.integer)) and 0 <= int(number) < count
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What one call writes to one array: all is checked, nothing is written.
@@ -106,8 +113,30 @@ class Prepared:
         return tuple(owners.blocks.region for _, owners in self.parts)
 
     @property
+    def wanted(self) -> frozenset[Index] | None:
+        """The objects that are to be written, by index; None for all."""
+        if self.options.only is None:
+            return None
+        encoding, grid = self.metadata.chunk_key_encoding, self.metadata.chunk_grid
+        found = set()
+        for each in self.options.only:
+            index = encoding.decode(each) if isinstance(each, str) else tuple(each)
+            if index is None or len(index) != len(grid.counts) or not all(map(_is_chunk, index, grid.counts)):
+                raise self._refused(
+                    each, f"no chunk of the array; a key is {encoding.encode((0,) * len(grid.counts))!r}"
+                )
+            if overlapping([grid.box(index), *self.regions]) is None and self.regions[0].shape:
+                raise self._refused(each, "a chunk that has no cell in the region")
+            found.add(index)
+        return frozenset(found)
+
+    def _refused(self, each: Any, why: str) -> MetadataError:
+        """The error that ``only`` names something else than what can be written."""
+        return MetadataError(f"only names {short(each)}, which is {why}", field="only")
+
+    @property
     def plan(self) -> WritePlan:
-        """What the write does, in numbers."""
+        """What is left to do of the write, in numbers."""
         target = StoredArray(self.place, self.metadata)
         return plan_write(
             ArrayHandle.of(target, write_empty_chunks=self.options.write_empty_chunks, allow_pickle=True),
@@ -115,12 +144,24 @@ class Prepared:
             itemsizes=[arr.dtype.itemsize for arr, _ in self.parts],
             documents=1 if self.old is None or self.old.metadata != self.metadata else 0,
             journal=self.journal is not None,
+            cast=any(arr.dtype != self.metadata.data_type.dtype for arr, _ in self.parts),
+            remaining=self._remaining(),
         )
+
+    def _remaining(self) -> frozenset[Index] | None:
+        """The objects that are still to be written, by index; None for all."""
+        wanted = self.wanted
+        if self.resumed is None:
+            return wanted
+        encode, done = self.metadata.chunk_key_encoding.encode, self.resumed.receipts
+        touched = {part.chunk for region in self.regions for part in self.metadata.chunk_grid.project(region)}
+        return frozenset(at for at in touched if encode(at) not in done and (wanted is None or at in wanted))
 
     def checked(self) -> Prepared:
         """The same, if it keeps the limits and its codecs can write."""
         handle = ArrayHandle.of(StoredArray(self.place, self.metadata), allow_pickle=True)
         handle.pipeline.check_can_write()
+        self.wanted  # noqa: B018  what only= names is looked at here
         if self.options.max_files is not None or self.options.max_mem is not None:
             self.plan.check(max_files=self.options.max_files, max_mem=self.options.mem_limit)
         return self
@@ -130,7 +171,7 @@ def home_of(place: Location, options: WriteOptions) -> Location | None:
     """Where what is noted of writes of a node goes; None if nothing is."""
     if options.journal is False or (options.journal is None and not dask.config.get("daskzarr.journal", True)):
         return None
-    return beside(place) if options.journal in (None, True) else locate(options.journal)
+    return notes_of(place) if options.journal in (None, True) else locate(options.journal, place.path or None)
 
 
 def divide(arr: da.Array, blocks: BlockGrid, grid: ChunkGrid, align: Align) -> tuple[da.Array, Ownership]:

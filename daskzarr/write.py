@@ -15,6 +15,7 @@ from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, rais
 from daskzarr.graph.write import Write, written_array
 from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.hierarchy.documents import find_documents, node_exists
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
 from daskzarr.hierarchy.staging import recover, stage
 from daskzarr.journal import journal_for
@@ -35,7 +36,7 @@ from daskzarr.prepare import (
 from daskzarr.read import from_zarr
 from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
-from daskzarr.store import Location, MovingStore, beside, durable, locate
+from daskzarr.store import Location, MovingStore, durable, locate
 from daskzarr.synonyms import one_of
 from daskzarr.write_plan import WritePlan
 
@@ -287,7 +288,7 @@ def _new_array(
     look_around(place, zarr_format, overwrite=overwrite)
     if not overwrite:
         return prepared
-    own_source, at_hand = reads_from(arr, place), beside(place)
+    own_source, at_hand = reads_from(arr, place), notes_of(place)
     # Without compute the documents are wanted at once; where nothing can be moved, staging means to copy.
     movable = at_hand is not None and isinstance(place.store, MovingStore)
     if own_source or (movable and given["compute"] and node_exists(place)):
@@ -304,7 +305,7 @@ def _new_array(
 def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     """The write of a new array that was begun before; None if it is to be begun."""
     place, options = prepared.place, prepared.options
-    recover(place, beside(place))
+    recover(place, notes_of(place))
     names = (OVERWRITE, WHOLE) if prepared.overwrite else (WHOLE,)
     journal = take_up(
         [] if home is None else [journal_for(place, home, name) for name in names], prepared.terms, options
@@ -314,7 +315,7 @@ def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     staged = None
     target = place
     if journal.folder.path.endswith(OVERWRITE):
-        staged = stage(place, beside(place), OVERWRITE)
+        staged = stage(place, notes_of(place), OVERWRITE)
         if find_documents(staged.staged, attributes=False) is not None:
             target = staged.staged
         else:

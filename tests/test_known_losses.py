@@ -23,6 +23,7 @@ import pytest
 
 import daskzarr
 from daskzarr.store import LocalStore
+from daskzarr.store_arrays import store
 from daskzarr.testing import RecordingStore
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
@@ -75,9 +76,9 @@ def all_at_once(array):
     return dask.config.set(scheduler="threads", pool=ThreadPoolExecutor(array.npartitions))
 
 
-def check_lost(store, path, values, kept):
+def check_lost(theirs, path, values, kept):
     """Cells of an array as zarr-python reads it: no more are right than one block of each object has."""
-    if not store.shared:
+    if not theirs.shared:
         pytest.skip("no two tasks write one object any more with this dask")
     wrong = np.count_nonzero(zarr.open_array(path, mode="r")[...] != values)
     assert wrong >= values.size - kept - 1  # a cell of 0 that was lost reads as 0
@@ -90,9 +91,9 @@ def check_whole(path, values, sets, objects):
     assert sets == dict.fromkeys(objects, 1)
 
 
-def requests(store):
+def requests(ours):
     """How often each chunk or shard was written, if none was read."""
-    chunks = [(kind, key) for kind, key in store.requests if key.startswith("c/")]
+    chunks = [(kind, key) for kind, key in ours.requests if key.startswith("c/")]
     assert {kind for kind, _ in chunks} <= {"set"}
     return Counter(key for _, key in chunks)
 
@@ -127,7 +128,7 @@ def test_blocks_that_are_parts_of_shards(tmp_path, side):
 
     ours = RecordingStore(LocalStore(str(tmp_path / "ours")))
     with all_at_once(x):
-        daskzarr.store([x], [daskzarr.create_array(ours, **grid)])
+        store([x], [daskzarr.create_array(ours, **grid)])
     check_whole(tmp_path / "ours", values, requests(ours), shared)
 
 

@@ -12,13 +12,13 @@ import daskzarr
 ROOT = Path(daskzarr.__file__).parent
 ROWS = [
     {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"}
-    | {"ownership", "receipt"},
+    | {"ownership", "receipt", "receipt_text"},
     {"store", "metadata"},
     {"hierarchy", "codecs"},
     {"array_handle", "shard_io", "codec_settings", "journal"},
     {"chunk_io", "settings", "write_plan"},
-    {"graph", "create", "translation"},
-    {"read", "nodes", "regions", "resize", "verify", "checking", "inspection", "verify_report", "trimming"},
+    {"graph", "create", "translation", "trimming"},
+    {"read", "nodes", "regions", "resizing", "verify", "checking", "inspection", "verify_report"},
     {"prepare"},
     {"begin"},
     {"write"},
@@ -27,7 +27,7 @@ ROWS = [
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 ROW_0_ORDER = ["errors", "synonyms", "byte_range", "chunk_key", "chunk_grid", "rectilinear_grid", "block_grid"]
-ROW_0_ORDER += ["alignment", "ownership", "receipt"]
+ROW_0_ORDER += ["alignment", "ownership", "receipt", "receipt_text"]
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 MODULES_WITHOUT_DASK = [name for row in ROWS[:5] for name in sorted(row)]
 

@@ -3,23 +3,29 @@
 import inspect
 
 import dask.array as da
+import pytest
 
 import daskzarr
 
 NAMES = {
     "AlignmentError",
+    "AppendError",
     "CodecError",
     "DaskZarrError",
     "MetadataError",
     "MissingChunkError",
     "NodeExistsError",
     "NodeNotFoundError",
+    "PlanLimitError",
+    "ResumeError",
     "StoreError",
     "StorePermissionError",
     "StoredArray",
     "StoredGroup",
     "UnknownCodecError",
     "UnsupportedError",
+    "WriteFailedError",
+    "append",
     "consolidate",
     "convert",
     "copy_node",
@@ -30,9 +36,12 @@ NAMES = {
     "open_array",
     "open_group",
     "open_store",
+    "plan",
     "register_codec",
+    "resize",
     "to_zarr",
     "update_attributes",
+    "verify",
 }
 
 
@@ -67,8 +76,16 @@ def test_positions_are_dasks_own():
 
 
 def test_no_verb_swallows_options():
-    for name in NAMES:
+    for name in NAMES - {"plan"}:
         value = getattr(daskzarr, name)
         if inspect.isfunction(value):
             kinds = {p.kind for p in inspect.signature(value).parameters.values()}
             assert inspect.Parameter.VAR_KEYWORD not in kinds, name
+
+
+def test_plan_takes_what_to_zarr_takes_and_nothing_else():
+    array = da.ones((4, 4), chunks=2)
+    assert daskzarr.plan(array, {}, chunks=(1, 4), zarr_format=2, align="rechunk").objects == 4
+    for options in ({"chunk": (2, 2)}, {"alignment": "merge"}, {"resumes": True}):
+        with pytest.raises(TypeError, match=next(iter(options))):
+            daskzarr.plan(array, {}, **options)

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 PROGRAM = """
-import dask, numpy as np, dask.array as da, daskzarr, sys
+import dask, numpy as np, dask.array as da, daskzarr, os, sys
 from dask.callbacks import Callback
+from daskzarr.write_plan import fan_in
 assert da.array_expr_enabled()
 
 class Tasks(Callback):
@@ -27,19 +28,43 @@ for place in ({}, root + "/a"):
     for chunks in ("auto", (20, 16), (7, 9)):
         np.testing.assert_array_equal((daskzarr.from_zarr(place, chunks=chunks) + 1).compute(), values + 1)
 for name, operation in {"copy": lambda x: x, "add": lambda x: x + 1}.items():
-    with Tasks() as tasks:
-        daskzarr.to_zarr(operation(daskzarr.from_zarr(root + "/a")), f"{root}/{name}")
-    assert tasks.count == 31, (name, tasks.count)
-    np.testing.assert_array_equal(daskzarr.from_zarr(f"{root}/{name}").compute(), operation(values))
+    for journal, beside in ((None, -(-30 // fan_in(30, True)) + 1), (False, 1)):
+        target = f"{root}/{name}-{journal}"
+        with Tasks() as tasks:
+            daskzarr.to_zarr(operation(daskzarr.from_zarr(root + "/a")), target, journal=journal)
+        assert tasks.count == 30 + beside, (name, journal, tasks.count)
+        np.testing.assert_array_equal(daskzarr.from_zarr(target).compute(), operation(values))
 for compute in (True, False):
     stored = daskzarr.to_zarr(array, f"{root}/stored", mode="w", compute=compute, return_stored=True)
     np.testing.assert_array_equal(stored.compute(), values)
+for chunks in ((15, 8), (7, 9), (60, 40)):
+    for align in ("merge", "rechunk"):
+        target = f"{root}/{align}-{chunks}"
+        daskzarr.to_zarr(daskzarr.from_zarr(root + "/a") * 2, target, chunks=chunks, align=align)
+        np.testing.assert_array_equal(daskzarr.from_zarr(target).compute(), values * 2)
+    for compute in (True, False):
+        stored = daskzarr.to_zarr(array, {}, chunks=chunks, compute=compute, return_stored=True)
+        np.testing.assert_array_equal(stored.compute(), values)
 try:
-    daskzarr.to_zarr(daskzarr.from_zarr(root + "/a") + 1, root + "/a", overwrite=True)
-except daskzarr.NodeExistsError:
-    pass
+    daskzarr.to_zarr(array, root + "/refused", chunks=(15, 8), align="error")
+except daskzarr.AlignmentError:
+    assert not os.path.exists(root + "/refused")
 else:
-    raise AssertionError("a read of the target has to be found in an expression too")
+    raise AssertionError("blocks that share chunks are refused if that is asked for")
+expected = values.copy()
+expected[13:43, 5] = values[20:50, 1]
+daskzarr.to_zarr(daskzarr.from_zarr(root + "/a")[20:50, 1], root + "/copy-None", region=(slice(13, 43), 5), mode="r+")
+np.testing.assert_array_equal(daskzarr.from_zarr(root + "/copy-None").compute(), expected)
+# A read of the target has to be found in an expression too.
+for n in (1, 2):
+    daskzarr.to_zarr(daskzarr.from_zarr(root + "/a")[::-1] + 1, root + "/a", overwrite=True)
+    np.testing.assert_array_equal(daskzarr.from_zarr(root + "/a").compute(), (values[::-1] + 1, values + 2)[n - 1])
+try:
+    daskzarr.to_zarr(daskzarr.from_zarr(root + "/a") + 1, root + "/a", mode="r+")
+except daskzarr.NodeExistsError:
+    np.testing.assert_array_equal(daskzarr.from_zarr(root + "/a").compute(), values + 2)
+else:
+    raise AssertionError("cells are not read while they are written")
 print("all held")
 """
 

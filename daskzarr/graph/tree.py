@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,7 @@ from daskzarr.graph.dask_names import HighLevelGraph, Layer, Task, TaskRef
 from daskzarr.graph.shares import Shares
 from daskzarr.journal import Journal
 from daskzarr.receipt import Outcome, Written
-
-_FAN_IN = 32
-_LEAST = 4
+from daskzarr.write_plan import FAN_IN, fan_in
 
 Ending = Callable[[Written], None]
 """What is left to do once everything is written."""
@@ -147,20 +144,20 @@ class ReceiptTree(LazyLayer):
     def _make(self) -> Iterator[tuple[Any, Any]]:
         sets = [(leaves.journal, list(leaves.tasks())) for leaves in self.leaves]
         sets = [(journal, keys) for journal, keys in sets if keys]
-        if len(sets) == 1 and len(sets[0][1]) <= _fan_in(*sets[0]):
+        if len(sets) == 1 and len(sets[0][1]) <= fan_in(len(sets[0][1]), sets[0][0] is not None):
             journal, keys = sets[0]
             yield self.name, Task(self.name, settle_all, journal, self.ending, *map(TaskRef, keys))
             return
         level: list[Any] = []
         for n, (journal, keys) in enumerate(sets):
-            for i, few in enumerate(_in_fews(keys, _fan_in(journal, keys))):
+            for i, few in enumerate(_in_fews(keys, fan_in(len(keys), journal is not None))):
                 level.append(key := (self.name, 0, n, i))
                 yield key, Task(key, settle, journal, *map(TaskRef, few))
         for height in itertools.count(1):
-            if len(level) <= _FAN_IN:
+            if len(level) <= FAN_IN:
                 break
             above: list[Any] = []
-            for i, few in enumerate(_in_fews(level, _FAN_IN)):
+            for i, few in enumerate(_in_fews(level, FAN_IN)):
                 above.append(higher := (self.name, height, i))
                 yield higher, Task(higher, add_up, *map(TaskRef, few))
             level = above
@@ -171,11 +168,6 @@ class ReceiptTree(LazyLayer):
 
     def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
         return self, {self.name: {key for leaves in self.leaves for key in leaves.tasks()}}
-
-
-def _fan_in(journal: Journal | None, keys: list[Any]) -> int:
-    """How many tasks are noted together: fewer where there are few, so that a kill costs a small part of the work."""
-    return _FAN_IN if journal is None else min(max(math.isqrt(len(keys)), _LEAST), _FAN_IN)
 
 
 def _in_fews(keys: list[Any], count: int) -> Iterator[list[Any]]:

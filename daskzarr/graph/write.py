@@ -156,21 +156,22 @@ def _write_graph(write: ArrayWrite, token: str) -> tuple[HighLevelGraph, list[Le
     for n, part in enumerate(write.parts):
         name, cells = f"daskzarr-write-{token}-{n}", f"daskzarr-merge-{token}-{n}"
         source, graph = _graph_of(part.array)
+        whole, gathers = part.ownership.whole, part.ownership.gathers
+        shares = Shares(part.ownership, part.finished)
+        told = None if whole and not part.finished.blocks else shares
+        tasks = Leaves(cells if gathers else name, part.array.numblocks, told, None if whole else cells, write.journal)
+        pieces = list(shares.joint_objects())
+        if told is not None and not pieces and next(tasks.tasks(), None) is None:
+            continue  # all of it is finished
+        leaves.append(tasks)
         layers.update({key: _without_chunks(layer) for key, layer in graph.layers.items()})
         dependencies.update(graph.dependencies)
-        shares = Shares(part.ownership, part.finished)
-        if not part.ownership.gathers:
-            layers[name] = _block_layer(name, write, part, source, shares)
-            dependencies[name] = {source}
-        if part.ownership.whole:
-            told = shares if part.finished.blocks else None
-            leaves.append(Leaves(name, part.array.numblocks, told, None, write.journal))
-            continue
-        home = source if part.ownership.gathers else name
-        layers[cells] = CellLayer(cells, home, write, shares)
-        dependencies[cells] = {home}
-        leaves.append(Leaves(home if home == name else cells, part.array.numblocks, shares, cells, write.journal))
-        for at, block in shares.joint_objects():
+        if not gathers:
+            layers[name], dependencies[name] = _block_layer(name, write, part, source, shares), {source}
+        if not whole:
+            home = source if gathers else name
+            layers[cells], dependencies[cells] = CellLayer(cells, home, write, shares), {home}
+        for at, block in pieces:
             joint.setdefault(at, []).append((name, *block))
     if joint:
         name = f"daskzarr-join-{token}"

@@ -257,6 +257,9 @@ def _complete(staged: Staged, mark: _Mark) -> bool:
     place = staged.place
     site = look_above(place, mark.zarr_format, overwrite=True)
     where = _where(staged, mark.token)
+    if mark.copied and where == staged.staged and not node_exists(place):
+        mark = replace(mark, copied=False)  # a process that was late began to copy again, and died
+        _set_mark(staged.beside, mark)
     lost = not mark.copied and where is None and not _is_there(place)
     if where == staged.staged and not mark.copied:
         strike([*site.registers, *site.others], place)
@@ -264,6 +267,7 @@ def _complete(staged: Staged, mark: _Mark) -> bool:
         mark = _copy_in(staged, mark)
     _enter(place)
     if mark.copied:
+        _delete(staged.staged, _TOKEN)  # first: from then on it is not whole
         delete_below(staged.staged)
     asides = _folders(staged.beside, _ASIDE)
     if not _is_there(place):  # another process has just moved the new node to one of them, and will find out
@@ -390,11 +394,12 @@ def _copy_in(staged: Staged, mark: _Mark) -> _Mark:
         raise _lost(staged)
     for name in sorted(filter(_is_document, names_below(place)), key=_rank):
         _delete(place, name)
-    chunks = [name for name in names if name not in documents]
-    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        for first in range(0, len(chunks), _BATCH):
-            list(pool.map(lambda name: _copy(staged, mark, name), chunks[first : first + _BATCH]))
-    _delete_others(place, set(names))
+    if _read_mark(staged.beside) == mark:
+        chunks = [name for name in names if name not in documents]
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            for first in range(0, len(chunks), _BATCH):
+                list(pool.map(lambda name: _copy(staged, mark, name), chunks[first : first + _BATCH]))
+        _delete_others(place, set(names))
     for name, text in documents.items():
         if text is not None:
             _put(place, name, text)

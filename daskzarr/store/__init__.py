@@ -1,6 +1,6 @@
 """Bytes under keys. Knows nothing of Zarr."""
 
-from daskzarr.store.beside import beside
+from daskzarr.store.beside import beside, parent
 from daskzarr.store.credentials import without_credentials
 from daskzarr.store.durable import Durability, durable
 from daskzarr.store.filesystem import FilesystemStore
@@ -53,5 +53,6 @@ __all__ = [
     "locate",
     "node_path",
     "open_store",
+    "parent",
     "without_credentials",
 ]

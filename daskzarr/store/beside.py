@@ -66,3 +66,23 @@ def _renamed(url: str) -> str:
     place = next((i for i, part in enumerate(parts) if "://" in part), -1)
     parts[place] = parts[place].rstrip("/") + _ENDING
     return "::".join(parts)
+
+
+def parent(store: Store) -> tuple[Store, str] | None:
+    """The store whose root is the folder above a store's root, and the root's name in it; None where there is none.
+
+    >>> parent(LocalStore("/data/a.zarr"))
+    (LocalStore(root='/data', sync=False), 'a.zarr')
+    """
+    if type(store) not in (LocalStore, FilesystemStore):
+        return None
+    root, _, name = store.root.rstrip("/").rpartition("/")  # type: ignore[attr-defined]
+    if not root or not name:
+        return None
+    if type(store) is LocalStore:
+        return replace(store, root=root), name
+    assert type(store) is FilesystemStore
+    url, _, last = store.url.rstrip("/").rpartition("/")
+    if "::" in store.url or last != name or _is_top(root) or not store.shared or not store.can_write:
+        return None
+    return replace(store, root=root, url=url, identity=""), name

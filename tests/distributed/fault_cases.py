@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 
 import daskzarr
-from daskzarr.resize import resize
+from daskzarr.resizing import resize
 from daskzarr.store_arrays import store
 
 # Verbs are loaded when first used: now, once, and not in every process that is forked.

@@ -68,9 +68,11 @@ def kills_of(case):
 
 def attempt(case, folder, number, steps, sabotage):
     """Make the call; ``steps`` says before which change of a file this process is to kill itself."""
-    os.setsid()
+    os.setpgid(0, 0)
     folder = Path(folder)
-    sys.stdout = sys.stderr = open(folder / f"output-{number}", "w")  # noqa: SIM115
+    output = os.open(folder / f"output-{number}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     try:
         if sabotage is not None:
             SABOTAGES[sabotage]()
@@ -79,7 +81,9 @@ def attempt(case, folder, number, steps, sabotage):
                 _count_changes(folder / "data", *steps)
             (folder / f"begun-{number}").touch()
             perform(case, folder / "data", folder / "log")
-        (folder / f"done-{number}").touch()
+            (folder / f"done-{number}").touch()
+            if case.runner == "workers":
+                os.killpg(0, signal.SIGKILL)  # what a cluster does at leisure
     except BaseException:
         (folder / f"error-{number}").write_text(in_short())
         raise
@@ -92,7 +96,11 @@ def _runner(case, folder, number):
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             yield
         return
-    dask.config.set({"distributed.worker.daemon": False, "distributed.comm.timeouts.connect": "30s"})
+    # Workers are forked from where this process is, which is fast, and are to die with it.
+    join = f"import os; os.setpgid(0, {os.getpid()})"
+    dask.config.set(
+        {"distributed.worker.multiprocessing-method": "forkserver", "distributed.worker.preload": [join]}
+    )
     options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
     with LocalCluster(**options, local_directory=str(folder / "scratch")) as cluster, Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
@@ -212,8 +220,9 @@ class Outcome:
 class Trial:
     """One case on its way, in a folder of its own."""
 
-    def __init__(self, case, folder, context, sabotage=None):
+    def __init__(self, case, folder, context, kills=None, sabotage=None):
         self.case, self.folder, self.context, self.sabotage = case, Path(folder), context, sabotage
+        self.kills = kills_of(case) if kills is None else kills
         self.data, self.log = self.folder / "data", self.folder / "log"
         self.outcome = Outcome(str(case), case.kind, case.runner)
         self.rng = random.Random(f"trial {case.seed}")
@@ -227,7 +236,7 @@ class Trial:
         self.before = finished_journals(self.case, self.data)
         reader = self.start(look_on, self.case, self.data, self.folder / "stop", self.folder / "report")
         try:
-            for number, kills in enumerate(kills_of(self.case)):
+            for number, kills in enumerate(self.kills):
                 if self.attempt(number, kills):
                     break
         finally:
@@ -321,6 +330,7 @@ class Trial:
         with contextlib.suppress(ProcessLookupError):
             if victim == "job":
                 os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
             else:
                 os.kill(json.loads((self.folder / f"workers-{number}").read_text())[0], signal.SIGKILL)
 
@@ -332,7 +342,8 @@ class Trial:
         if error.exists():
             problems.append(f"attempt {number} failed: {error.read_text()}")
             return True
-        if exitcode == 0:
+        done = (self.folder / f"done-{number}").exists()
+        if exitcode == 0 or (done and exitcode == -signal.SIGKILL):
             return True
         self.outcome.counts["jobs killed"] += exitcode == -signal.SIGKILL
         if exitcode != -signal.SIGKILL or not kills:
@@ -343,8 +354,6 @@ class Trial:
             for look in (look_at_objects, look_at_array):
                 found = look(self.case, target, self.data, self.outcome.counts)
                 problems += [f"after attempt {number} was killed: {text}" for text in found]
-        if (self.folder / f"done-{number}").exists():
-            return True
         # What was overwritten from itself must not be written again: the source is gone.
         if self.case.kind == "overwrite" and finished_journals(self.case, self.data) - self.before:
             return True

@@ -254,10 +254,19 @@ def test_other_formats_have_no_such_grid(zarr_format):
     with pytest.raises(DaskZarrError):
         create_array(values, shape=(6, 7), chunks=CHUNKS, dtype="i2", zarr_format=zarr_format)
     with pytest.raises(AlignmentError) as caught:
-        to_zarr(da.from_array(CELLS, chunks=CHUNKS), values, zarr_format=zarr_format)
+        to_zarr(da.from_array(CELLS, chunks=CHUNKS), values, zarr_format=zarr_format, align="error")
     assert values == {}
     named = rechunking_in(caught.value)
-    to_zarr(da.from_array(CELLS, chunks=CHUNKS).rechunk(named), values, zarr_format=zarr_format)
+    to_zarr(da.from_array(CELLS, chunks=CHUNKS).rechunk(named), values, zarr_format=zarr_format, align="error")
+    same(from_zarr(values, zarr_format=zarr_format).compute(), CELLS)
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("zarr_format", [2, "n5"])
+def test_other_formats_get_chunks_of_the_longest_lengths(zarr_format, align):
+    values = {}
+    to_zarr(da.from_array(CELLS, chunks=CHUNKS), values, zarr_format=zarr_format, align=align)
+    assert open_array(values, zarr_format=zarr_format).chunk_shape == (4, 3)
     same(from_zarr(values, zarr_format=zarr_format).compute(), CELLS)
 
 
@@ -607,25 +616,68 @@ def test_blocks_of_several_chunks_are_written(store):
     same(from_zarr(store).compute(), CELLS + 1)
 
 
-@pytest.mark.parametrize("chunks", [(1, 7), (3, 7), ((4, 2), (7,)), (6, 2), (6, (3, 2, 2)), ((2, 3, 1), (7,))], ids=str)
-def test_blocks_that_share_a_chunk_are_refused(chunks):
+SHARING = [(1, 7), (3, 7), ((4, 2), (7,)), (6, 2), (6, (3, 2, 2)), ((2, 3, 1), (7,))]
+
+
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_blocks_that_share_a_chunk_are_refused_if_that_is_asked_for(chunks):
     values = put_array({})
     before = dict(values)
     with pytest.raises(AlignmentError) as caught:
-        to_zarr(da.from_array(CELLS + 1, chunks=chunks), values, mode="r+")
+        to_zarr(da.from_array(CELLS + 1, chunks=chunks), values, mode="r+", align="error")
     assert values == before
     again = da.from_array(CELLS + 1, chunks=chunks).rechunk(rechunking_in(caught.value))
-    to_zarr(again, values, mode="r+")
+    to_zarr(again, values, mode="r+", align="error")
     same(from_zarr(values).compute(), CELLS + 1)
 
 
-@pytest.mark.parametrize("region", [(slice(1, 6), slice(None)), (slice(0, 5), slice(None)), (slice(2, 6), slice(4, 7))])
-def test_regions_that_cut_a_chunk_are_refused(region):
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_a_chunk_that_blocks_share_is_written_once_and_not_read(store, chunks, align):
+    put_array(store)
+    store.clear()
+    to_zarr(da.from_array(CELLS + 1, chunks=chunks), store, mode="r+", align=align)
+    assert sorted(store.keys("set")) == KEYS
+    assert store.keys(*READS) == ["zarr.json"]
+    same(from_zarr(store).compute(), CELLS + 1)
+
+
+CUTTING = [
+    (slice(1, 6), slice(None)),
+    (slice(0, 5), slice(None)),
+    (slice(2, 6), slice(4, 7)),
+    (slice(3, 4), slice(1, 2)),
+    (slice(1, 3), slice(2, 4)),
+]
+
+
+@pytest.mark.parametrize("region", CUTTING, ids=str)
+def test_regions_that_cut_a_chunk_are_refused_if_that_is_asked_for(region):
     values = put_array({})
     before = dict(values)
     with pytest.raises(AlignmentError, match="widen the region"):
-        to_zarr(da.from_array(CELLS[region], chunks=-1), values, mode="r+", region=region)
+        to_zarr(da.from_array(CELLS[region], chunks=-1), values, mode="r+", region=region, align="error")
     assert values == before
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", [-1, (2, 3), 1], ids=str)
+@pytest.mark.parametrize("region", CUTTING, ids=str)
+def test_regions_that_cut_a_chunk_keep_the_cells_around_them(store, region, chunks, align):
+    put_array(store)
+    store.clear()
+    expected = CELLS.copy()
+    expected[region] = -1 - CELLS[region]
+    to_zarr(da.from_array(expected[region], chunks=chunks), store, mode="r+", region=region, align=align)
+    same(from_zarr(store).compute(), expected)
+    boxes = dict(zip(KEYS, itertools.product([slice(0, 2), slice(2, 6)], [slice(0, 3), slice(3, 6), slice(6, 7)])))
+    changed = {key for key, box in boxes.items() if (expected[box] != CELLS[box]).any()}
+    cut = {key for key in changed if (expected[boxes[key]] == CELLS[boxes[key]]).any()}
+    store.clear()
+    to_zarr(da.from_array(expected[region], chunks=chunks), store, mode="r+", region=region, align=align)
+    assert sorted(store.keys("set")) == sorted(changed)
+    assert sorted(store.keys(*READS)) == [*sorted(cut), "zarr.json"]
+    same(from_zarr(store).compute(), expected)
 
 
 def test_the_rechunking_that_is_named_fits_the_region():
@@ -635,9 +687,15 @@ def test_the_rechunking_that_is_named_fits_the_region():
     region = (slice(5, 14), slice(None))
     array = da.from_array(-cells[region], chunks=((3, 6), (4,)))
     with pytest.raises(AlignmentError) as caught:
-        to_zarr(array, values, mode="r+", region=region)
-    to_zarr(array.rechunk(rechunking_in(caught.value)), values, mode="r+", region=region)
-    same(from_zarr(values)[5:].compute(), -cells[5:])
+        to_zarr(array, values, mode="r+", region=region, align="error")
+    to_zarr(array.rechunk(rechunking_in(caught.value)), values, mode="r+", region=region, align="error")
+    expected = cells.copy()
+    expected[region] *= -1
+    same(from_zarr(values).compute(), expected)
+    for align in ("merge", "rechunk"):
+        values = put_array({}, cells, chunks=(lengths, (4,)))
+        to_zarr(array, values, mode="r+", region=region, align=align)
+        same(from_zarr(values).compute(), expected)
 
 
 # ---- very many chunks
@@ -699,11 +757,28 @@ def test_a_region_of_an_array_of_very_many_chunks_is_written_and_read(few_looks)
 
 
 @pytest.mark.timeout(20)
-def test_blocks_that_share_one_of_very_many_chunks_are_refused_at_once(few_looks):
+def test_blocks_that_share_one_of_very_many_chunks_are_refused_at_once_if_that_is_asked_for(few_looks):
     values = stored((3 * MANY,), [[3, MANY]])
     part = da.from_array(np.arange(1, 10, dtype="i2"), chunks=2)
+    before = dict(values)
     with pytest.raises(AlignmentError):
-        to_zarr(part, values, mode="r+", region=slice(3 * MANY - 9, None))
+        to_zarr(part, values, mode="r+", region=slice(3 * MANY - 9, None), align="error")
+    assert values == before
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("start", [3 * MANY - 9, 3 * MANY - 11, MANY, 1])
+def test_blocks_that_share_some_of_very_many_chunks_are_written_at_once(few_looks, align, start):
+    values = stored((3 * MANY,), [[3, MANY]])
+    part = da.from_array(np.arange(1, 10, dtype="i2"), chunks=2)
+    to_zarr(part, values, mode="r+", region=slice(start, start + 9), align=align)
+    handle = ArrayHandle.of(open_array(values))
+    around = Box((max(start - 4, 0),), (min(start + 12, 3 * MANY),))
+    expected = np.zeros(around.shape, "i2")
+    expected[start - around.start[0] :][:9] = range(1, 10)
+    same(read_box(handle, around), expected)
+    assert len(values) == 1 + len({cell // 3 for cell in range(start, start + 9)})
 
 
 def test_many_listed_chunks_are_read():

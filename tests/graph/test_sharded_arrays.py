@@ -34,6 +34,7 @@ from daskzarr import (
     to_zarr,
 )
 from daskzarr.byte_range import ByteRange
+from daskzarr.receipt import Written
 from daskzarr.store import FilesystemStore, LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
 
@@ -245,7 +246,12 @@ def test_every_inner_chunk_is_stored_if_that_is_asked_for():
 def test_the_number_of_bytes_stored_is_given_back():
     values = {}
     write = to_zarr(blocks(), values, shards=SHARDS, chunks=INNER, compute=False)
-    assert write.compute() == sum(len(value) for key, value in values.items() if key.startswith("c/"))
+    stored = write.compute()
+    assert stored == Written(9, 0, sum(len(value) for key, value in values.items() if key.startswith("c/")), ())
+    cells = CELLS.copy()
+    cells[:8, 6:] = 0
+    stored = to_zarr(blocks(cells), values, mode="r+", compute=False).compute()
+    assert stored == Written(7, 2, sum(len(value) for key, value in values.items() if key.startswith("c/")), ())
 
 
 def test_what_was_stored_can_be_given_back():
@@ -269,15 +275,18 @@ def test_regions_of_whole_shards_are_written(store):
 # ---- blocks that share a shard
 
 
-@pytest.mark.parametrize("chunks", [INNER, (4, 6), (6, 6), (12, 6), (8, 9), ((8, 8, 2), (6, 5, 3)), (18, 13)], ids=str)
-def test_blocks_that_share_a_shard_are_refused_before_anything_is_written(chunks):
+SHARING = [INNER, (4, 6), (6, 6), (12, 6), (8, 9), ((8, 8, 2), (6, 5, 3)), (18, 13)]
+
+
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_blocks_that_share_a_shard_are_refused_before_anything_is_written_if_that_is_asked_for(chunks):
     store = RecordingStore(MappingStore({}))
     with pytest.raises(AlignmentError) as caught:
-        to_zarr(blocks(chunks=chunks), store, shards=SHARDS, chunks=INNER)
+        to_zarr(blocks(chunks=chunks), store, shards=SHARDS, chunks=INNER, align="error")
     assert store.store.mapping == {}
     assert not store.keys("set", "delete", "delete_below")
     named = rechunking_in(str(caught.value))
-    to_zarr(blocks(chunks=chunks).rechunk(named), store, shards=SHARDS, chunks=INNER)
+    to_zarr(blocks(chunks=chunks).rechunk(named), store, shards=SHARDS, chunks=INNER, align="error")
     same(from_zarr(store).compute(), CELLS)
 
 
@@ -286,15 +295,83 @@ def rechunking_in(message):
     return ast.literal_eval(re.search(r"rechunk\((\{.*?\})\)", message)[1])
 
 
-def test_blocks_that_share_a_shard_of_an_array_that_exists_are_refused():
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_a_shard_that_blocks_share_is_written_once_and_not_read(store, chunks, align):
+    to_zarr(blocks(chunks=chunks), store, shards=SHARDS, chunks=INNER, align=align)
+    assert sorted(store.keys("set")) == [*ALL_KEYS, "zarr.json"]
+    assert not any(key.startswith("c/") for key in store.keys(*READS))
+    assert not store.keys("delete", "delete_below")
+    same(from_zarr(store).compute(), CELLS)
+    store.clear()
+    to_zarr(blocks(-CELLS, chunks=chunks), store, mode="r+", align=align)
+    assert sorted(store.keys("set")) == ALL_KEYS
+    assert store.keys(*READS) == ["zarr.json"]
+    same(from_zarr(store).compute(), -CELLS)
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_shards_are_the_same_bytes_however_the_blocks_are_cut(chunks, align):
+    to_zarr(blocks(chunks=chunks), values := {}, shards=SHARDS, chunks=INNER, align=align)
+    assert values == put_array({}, compressors="auto")
+
+
+def test_inner_chunks_of_fill_are_left_out_of_shards_that_blocks_share():
+    cells = CELLS.copy()
+    cells[8:16, 6:12], cells[2:4, 3:6] = 0, 0
+    to_zarr(blocks(cells, (5, 4)), values := {}, shards=SHARDS, chunks=INNER, compressors=None)
+    assert values == put_array({}, cells)
+    assert "c/1/1" not in values
+    cells[8:16, 6:12], cells[0:8, 0:6] = 7, 0
+    to_zarr(blocks(cells, (5, 4)), values, mode="r+")
+    assert values == put_array({}, cells)
+    assert "c/0/0" not in values
+
+
+def test_blocks_that_share_a_shard_of_an_array_that_exists_are_refused_if_that_is_asked_for():
     values = put_array({})
     before = dict(values)
     with pytest.raises(AlignmentError, match="axis 0"):
-        to_zarr(blocks(CELLS + 1, chunks=(4, 6)), values, mode="r+")
-    for region in [(slice(2, 18), slice(None)), (slice(None), slice(0, 13)), (slice(0, 8), slice(3, 6))]:
+        to_zarr(blocks(CELLS + 1, chunks=(4, 6)), values, mode="r+", align="error")
+    for region in CUTTING:
         with pytest.raises(AlignmentError, match="widen the region"):
-            to_zarr(da.from_array(CELLS[region], chunks=-1), values, mode="r+", region=region)
+            to_zarr(da.from_array(CELLS[region], chunks=-1), values, mode="r+", region=region, align="error")
     assert values == before
+
+
+CUTTING = [
+    (slice(2, 18), slice(None)),
+    (slice(None), slice(0, 13)),
+    (slice(0, 8), slice(3, 6)),
+    (slice(7, 9), slice(5, 7)),
+    (slice(3, 4), slice(4, 5)),
+]
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", [-1, (5, 4), (1, 1)], ids=str)
+@pytest.mark.parametrize("region", CUTTING, ids=str)
+def test_regions_that_cut_shards_keep_the_cells_around_them(store, region, chunks, align):
+    put_array(store)
+    store.clear()
+    expected = CELLS.copy()
+    expected[region] *= -1
+    to_zarr(da.from_array(expected[region], chunks=chunks), store, mode="r+", region=region, align=align)
+    same(from_zarr(store).compute(), expected)
+    touched = sorted(
+        key for key in ALL_KEYS for box in [box_of(key)] if (expected[box] != CELLS[box]).any()
+    )
+    cut = sorted(key for key in touched if (expected[box_of(key)] == CELLS[box_of(key)]).any())
+    assert sorted(store.keys("set")) == touched
+    store.clear()
+    to_zarr(da.from_array(expected[region], chunks=chunks), store, mode="r+", region=region, align=align)
+    assert set(store.keys(*READS)) == {"zarr.json", *cut}
+
+
+def box_of(key):
+    """The cells of a shard, by its key."""
+    return tuple(slice(int(i) * n, (int(i) + 1) * n) for i, n in zip(key.split("/")[1:], SHARDS, strict=True))
 
 
 # ---- settings that cannot be

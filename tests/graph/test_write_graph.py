@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import daskzarr
 from daskzarr.graph.lean import FusedBlock, LeanLayer
+from daskzarr.receipt import Written
+from daskzarr.write_plan import fan_in
 
 VALUES = np.arange(60 * 40, dtype="f8").reshape(60, 40)
 
@@ -27,6 +29,18 @@ class Tasks(Callback):
 
     def of(self, word):
         return sum(word in str(key) for key in self.keys)
+
+
+with_and_without_journal = pytest.mark.parametrize("journal", [None, False], ids=["journal", "no journal"])
+
+
+def tasks_of(blocks, journal):
+    """Tasks of a write of so many blocks: one each, one that notes and adds up a few of them, and the last."""
+    few = fan_in(blocks, journal is not False)
+    if blocks <= few:
+        return blocks + 1
+    assert -(-blocks // few) <= 32, "another level is needed"
+    return blocks + -(-blocks // few) + 1
 
 
 @pytest.fixture
@@ -48,13 +62,40 @@ OPERATIONS = {
 }
 
 
+@with_and_without_journal
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
-def test_reading_computing_and_writing_a_block_is_one_task(source, tmp_path, operation):
+def test_reading_computing_and_writing_a_block_is_one_task(source, tmp_path, operation, journal):
     array = operation(daskzarr.from_zarr(source))
     with Tasks() as tasks:
-        daskzarr.to_zarr(array, tmp_path / "target")
-    assert len(tasks.keys) == array.npartitions + 1
+        daskzarr.to_zarr(array, tmp_path / "target", journal=journal)
+    assert tasks.of("daskzarr-write-") == array.npartitions
+    assert len(tasks.keys) == tasks_of(array.npartitions, journal)
+    if journal is False:
+        assert len(tasks.keys) == array.npartitions + 1
+        assert not (tmp_path / "target.daskzarr").exists()
+    assert daskzarr.plan(array, tmp_path / "planned", journal=journal).tasks == len(tasks.keys)
     np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(), operation(VALUES))
+
+
+@with_and_without_journal
+@pytest.mark.parametrize("blocks", [1, 3, 4, 5, 31, 32, 33, 100, 1024, 1025])
+def test_a_few_tasks_more_add_up_what_was_done(tmp_path, blocks, journal):
+    """However many blocks there are: no task has more than a few inputs, and the tasks beside are a small part."""
+    array = da.from_array(np.arange(blocks), chunks=1)
+    write = daskzarr.to_zarr(array, tmp_path / "target", journal=journal, compute=False, compressors=None)
+    graph = dict(dask.optimize(write)[0].__dask_graph__())
+    assert all(len(task.dependencies) <= 32 for task in graph.values())
+    assert sum("daskzarr-write-" in str(key) for key in graph) == blocks
+    beside = len(graph) - blocks
+    if journal is False:
+        levels, count = blocks, 1
+        while levels > 32:
+            levels = -(-levels // 32)
+            count += levels
+        assert beside == count
+    assert 1 <= beside <= blocks / 4 + 2
+    assert write.compute(scheduler="sync").objects == blocks - 1  # the first holds nothing but fill
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(), np.arange(blocks))
 
 
 def test_other_graphs_are_fused_as_far_as_they_go(source, tmp_path):
@@ -62,27 +103,33 @@ def test_other_graphs_are_fused_as_far_as_they_go(source, tmp_path):
     array = (array - array.mean()).rechunk((20, 40)) + 1
     with Tasks() as tasks:
         daskzarr.to_zarr(array, tmp_path / "target")
-    assert tasks.of("daskzarr-write") == 3
+    assert tasks.of("daskzarr-write-") == 3
     expected = VALUES - VALUES.mean() + 1
     np.testing.assert_allclose(daskzarr.from_zarr(tmp_path / "target").compute(), expected, rtol=1e-12)
 
 
-def test_steps_that_two_writes_share_run_once(source, tmp_path):
+@with_and_without_journal
+def test_steps_that_two_writes_share_run_once(source, tmp_path, journal):
     shared = daskzarr.from_zarr(source).map_blocks(np.sqrt)
-    writes = [daskzarr.to_zarr(shared * n, tmp_path / str(n), compute=False) for n in (2, 3)]
+    writes = [daskzarr.to_zarr(shared * n, tmp_path / str(n), compute=False, journal=journal) for n in (2, 3)]
     with Tasks() as tasks:
         dask.compute(*writes)
-    assert len(tasks.keys) == 30 + 2 * 30 + 2
+    assert tasks.of("daskzarr-write-") == 2 * 30
+    assert len(tasks.keys) == 30 + 2 * tasks_of(30, journal)
+    if journal is False:
+        assert len(tasks.keys) == 30 + 2 * 30 + 2
     for n in (2, 3):
         np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / str(n)).compute(), np.sqrt(VALUES) * n)
 
 
-def test_a_write_stays_fused_inside_other_delayed_values(source, tmp_path):
-    write = daskzarr.to_zarr(daskzarr.from_zarr(source) + 1, tmp_path / "target", compute=False)
+@with_and_without_journal
+def test_a_write_stays_fused_inside_other_delayed_values(source, tmp_path, journal):
+    write = daskzarr.to_zarr(daskzarr.from_zarr(source) + 1, tmp_path / "target", compute=False, journal=journal)
     with Tasks() as tasks:
-        stored = dask.delayed(lambda n: n + 0)(write).compute()
-    assert len(tasks.keys) == 32
+        stored = dask.delayed(lambda written: written.nbytes + 0)(write).compute()
+    assert len(tasks.keys) == tasks_of(30, journal) + 1
     assert stored > 1000
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(), VALUES + 1)
 
 
 def test_the_graph_does_not_grow(tmp_path):
@@ -104,9 +151,11 @@ def test_a_write_is_never_taken_for_an_earlier_one(source, tmp_path):
     assert not set(first.dask) & set(second.dask)
 
 
-def test_blocks_in_memory_go_into_the_tasks_that_store_them(tmp_path):
-    write = daskzarr.to_zarr(da.from_array(VALUES, chunks=(10, 8)), tmp_path, compute=False)
-    assert len(dask.optimize(write)[0].__dask_graph__()) == 31
+@with_and_without_journal
+def test_blocks_in_memory_go_into_the_tasks_that_store_them(tmp_path, journal):
+    array = da.from_array(VALUES, chunks=(10, 8))
+    write = daskzarr.to_zarr(array, tmp_path / "target", compute=False, journal=journal)
+    assert len(dask.optimize(write)[0].__dask_graph__()) == tasks_of(30, journal)
 
 
 def test_annotations_reach_the_tasks(source, tmp_path):
@@ -121,8 +170,18 @@ def test_the_delayed_value_pickles_and_says_how_much_was_stored(source, tmp_path
     write = daskzarr.to_zarr(daskzarr.from_zarr(source) + 1, tmp_path / "target", compute=False)
     stored = pickle.loads(pickle.dumps(write)).compute()
     files = [path for path in (tmp_path / "target" / "c").rglob("*") if path.is_file()]
-    assert stored == sum(path.stat().st_size for path in files)
+    assert stored == Written(objects=30, elided=0, nbytes=sum(path.stat().st_size for path in files), failures=())
     assert len(files) == 30
+
+
+def test_the_delayed_value_says_how_many_objects_hold_nothing_but_fill(tmp_path):
+    cells = VALUES.copy()
+    cells[:20] = 0
+    write = daskzarr.to_zarr(da.from_array(cells, chunks=(10, 8)), tmp_path / "target", compute=False)
+    stored = write.compute()
+    files = [path for path in (tmp_path / "target" / "c").rglob("*") if path.is_file()]
+    assert stored == Written(objects=20, elided=10, nbytes=sum(path.stat().st_size for path in files), failures=())
+    assert len(files) == 20
 
 
 @pytest.mark.parametrize("compute", [True, False])
@@ -134,6 +193,19 @@ def test_return_stored(source, tmp_path, compute):
         assert stored.chunks == array.chunks
         np.testing.assert_array_equal(stored.compute(), VALUES + 1)
     assert tasks.of("daskzarr-stored") == (0 if compute else 30)
+    # Where any of the blocks may be computed, and any not, there is no end of the write to be noted.
+    assert (tmp_path / "target.daskzarr").exists() == compute
+    if not compute:
+        assert tasks.of("daskzarr-") == 30, "a block is written and read back by one task"
+
+
+@pytest.mark.parametrize("compute", [True, False])
+def test_return_stored_of_blocks_that_share_chunks(source, tmp_path, compute):
+    array = (daskzarr.from_zarr(source) + 1).rechunk((7, 9))
+    stored = daskzarr.to_zarr(array, tmp_path / "target", chunks=(10, 8), compute=compute, return_stored=True)
+    assert stored.chunks == array.chunks
+    np.testing.assert_array_equal(stored.compute(), VALUES + 1)
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(), VALUES + 1)
 
 
 def test_fused_block_lets_go_of_what_is_no_longer_needed():
@@ -170,3 +242,26 @@ def test_any_whole_multiple_of_the_stored_chunks_can_be_written(data):
     mapping = {}
     daskzarr.to_zarr(array, mapping, chunks=stored, zarr_format=data.draw(st.sampled_from([2, 3])))
     np.testing.assert_array_equal(daskzarr.from_zarr(mapping).compute(), values)
+
+
+@with_and_without_journal
+def test_blocks_that_share_chunks_have_a_task_each_and_each_shared_chunk_one(source, tmp_path, journal):
+    """Of 3 x 2 blocks of 20 x 20 cells and chunks of 15 x 20, rows 1 and 2 of the chunks are shared."""
+    array = daskzarr.from_zarr(source, chunks=(20, 20)) * 2
+    with Tasks() as tasks:
+        daskzarr.to_zarr(array, tmp_path / "target", chunks=(15, 20), journal=journal)
+    assert tasks.of("daskzarr-write-") == 6
+    assert tasks.of("daskzarr-merge-") == 2 * 2
+    assert len(tasks.keys) == daskzarr.plan(array, tmp_path / "planned", chunks=(15, 20), journal=journal).tasks
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(), VALUES * 2)
+
+
+def test_align_error_adds_no_task_and_refuses_what_would(source, tmp_path):
+    array = daskzarr.from_zarr(source) * 2
+    with pytest.raises(daskzarr.AlignmentError, match=r"x\.rechunk\("):
+        daskzarr.to_zarr(array, tmp_path / "target", chunks=(15, 20), align="error")
+    assert not (tmp_path / "target").exists()
+    assert not (tmp_path / "target.daskzarr").exists()
+    with Tasks() as tasks:
+        daskzarr.to_zarr(array, tmp_path / "target", align="error", journal=False)
+    assert len(tasks.keys) == 31

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import time
 import uuid
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,6 +199,41 @@ def test_a_survey_finds_what_was_set(tmp_path_factory, keys, prefix, in_memory):
     assert all(store.size(key) == len(key) for key in keys)
 
 
+class Remembers(LocalFileSystem):
+    """A file system that answers from memory, until it is told that things have changed."""
+
+    protocol = "remembers"
+    cachable = False
+
+    def __init__(self):
+        super().__init__()
+        self.known = {}
+
+    def info(self, path, **options):
+        return self.known.setdefault(path, super().info(path, **options))
+
+    def find(self, path, **options):
+        return self.known.setdefault(("find", path), super().find(path, **options))
+
+    def invalidate_cache(self, path=None):
+        self.known.clear()
+
+
+def test_what_a_file_system_remembers_is_not_taken_for_what_is_there(tmp_path):
+    store, files = FilesystemStore(Remembers(), str(tmp_path), "remembers://x"), LocalStore(str(tmp_path))
+    for value in (b"1", b"12", b"123"):
+        files.set("a/b", value)
+        assert store.size("a/b") == len(value)
+        files.set(f"c/{len(value)}", value)
+        assert dict(store.survey("c")) == {f"c/{i}": i for i in range(1, len(value) + 1)}
+    files.set("c/4", b"1234")
+    assert store.fs.known
+    assert len(list(store.survey("c"))) == 4
+    store.fs.info(f"{tmp_path}/a/b")
+    files.set("a/b", b"1234")
+    assert store.size("a/b") == 4
+
+
 def test_a_web_server_tells_sizes_if_it_can():
     with WebServer(VALUES, {"*refused*": 403}) as server:
         store = open_store(server.url)
@@ -312,6 +350,19 @@ def test_a_value_is_not_created_where_there_is_a_folder_or_below_a_value(store, 
         store.create("a/b/c", NEW)
     assert list(store.survey("")) == [("a/b", len(OLD))]
     assert list(store.leftovers("")) == []
+
+
+def test_of_threads_that_create_a_key_of_a_mapping_one_does():
+    class Slow(dict):
+        def __setitem__(self, key, value):
+            time.sleep(0.005)
+            super().__setitem__(key, value)
+
+    store = MappingStore(Slow())
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda i: store.create("a", b"%d" % i), range(8)))
+    assert done.count(True) == 1
+    assert store.get("a") == b"%d" % done.index(True)
 
 
 def test_nothing_is_created_in_a_mapping_that_cannot_be_written():

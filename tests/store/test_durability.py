@@ -175,6 +175,17 @@ def test_what_another_process_made_is_put_on_disk_too_but_once(store, disk):
     assert [path for kind, path in disk.events if kind == "fsync" and isinstance(path, str)] == chain
 
 
+def test_a_directory_is_not_taken_for_one_that_had_its_number_before_it(store, disk, monkeypatch):
+    sync = folders.sync_folder
+    monkeypatch.setattr(folders, "sync_folder", lambda folder: sync(folder) and (1, 1))  # numbers are used again
+    store = store.synced()
+    store.set("a/c/0", NEW)
+    store.delete_below("a")
+    disk.events.clear()
+    store.set("a/c/0", NEW)
+    assert disk.not_on_disk() == set()
+
+
 def test_what_is_moved_is_on_disk(store, disk, tmp_path):
     store = store.synced()
     store.set("a/b/c", NEW)

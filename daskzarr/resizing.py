@@ -15,11 +15,12 @@ from daskzarr.graph.batches import map_batches
 from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node, writable
 from daskzarr.hierarchy.documents import get_document
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.publishing import publish_metadata, with_shape
 from daskzarr.journal import Journal, begin, journal_for, journals_of, noted
-from daskzarr.metadata import ZarrFormat, v2, v3
+from daskzarr.metadata import ArrayMetadata, ZarrFormat, v2, v3
 from daskzarr.receipt import Receipt
-from daskzarr.store import ListableStore, Location, beside, locate
+from daskzarr.store import ListableStore, Location, locate
 from daskzarr.trimming import Item, Outskirts, Trim, trim_objects
 
 VERB = "resize"
@@ -98,14 +99,11 @@ def resize(
     """
     array = open_array(url, component, storage_options=storage_options, zarr_format=zarr_format)
     location = array.location
-    lengths: Any = (shape,) if isinstance(shape, Integral) else shape
     try:
-        metadata = with_shape(array.metadata, lengths)
-        writable(location)
+        resized = replace(array, metadata=_metadata_with(array, shape))
         arrays = [array, *_twins(array)]
-        resized = replace(array, metadata=metadata)
         reach = tuple(map(max, *(found.shape for found in arrays), array.shape))
-        shrinks = any(map(lt, metadata.shape, reach))
+        shrinks = any(map(lt, resized.shape, reach))
         if shrinks:
             _check_cut(resized, reach, allow_pickle)
     except DaskZarrError as error:
@@ -115,11 +113,11 @@ def resize(
         clean_up(array, _unfinished(location, place), place, allow_pickle=allow_pickle)
         note = _note_shrink(resized, reach, place) if shrinks else None
         for found in arrays:
-            if found.shape != metadata.shape:
-                publish_metadata(found, with_shape(found.metadata, metadata.shape))
+            if found.shape != resized.shape:
+                publish_metadata(found, with_shape(found.metadata, resized.shape))
         if shrinks:
             _trim(resized, reach, note, allow_pickle)
-        elif place is None and metadata.shape == array.shape:
+        elif place is None and resized.shape == array.shape:
             _trim(resized, None, None, allow_pickle)
         if note is not None:
             _close(resized, note, place)
@@ -149,7 +147,7 @@ def finish_pending_trim(location: Location, place: Location | None, *, allow_pic
     --------
     >>> from daskzarr import create_array
     >>> array = create_array({}, shape=(4,), chunks=(2,), dtype="i1")
-    >>> finish_pending_trim(array.location, beside(array.location))
+    >>> finish_pending_trim(array.location, notes_of(array.location))
     False
     """
     pending = [note for note in _unfinished(location, place) if note.terms().get("verb") == VERB]
@@ -199,6 +197,13 @@ def clean_up(
         note_write(array.location.store.url, array.location.path)
 
 
+def _metadata_with(array: StoredArray, shape: Any) -> ArrayMetadata:
+    """The metadata the array is to have, if it can have them."""
+    writable(array.location)
+    lengths: Any = (shape,) if isinstance(shape, Integral) else shape
+    return with_shape(array.metadata, lengths)
+
+
 def _twins(array: StoredArray) -> list[StoredArray]:
     """The same array in the other format of Zarr, if it is there in both: its chunks are the same objects."""
     location = array.location
@@ -226,7 +231,7 @@ def _check_cut(array: StoredArray, before: tuple[int, ...], allow_pickle: bool) 
 def _place(journal: Any, location: Location) -> Location | None:
     """Where notes about the array go."""
     if journal is None or journal is True:
-        return beside(location)
+        return notes_of(location)
     return None if journal is False else locate(journal)
 
 
