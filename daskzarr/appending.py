@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import dask.array as da
@@ -21,7 +21,7 @@ from daskzarr.prepare import (
     WriteOptions,
     divide,
     home_of,
-    resumed_from,
+    resume_from,
     terms_of,
 )
 from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
@@ -146,7 +146,7 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
     old = StoredArray(place, with_shape(target.metadata, _with(target.shape, axis, first)))
     metadata = with_shape(old.metadata, _with(target.shape, axis, first + more))
     start = _with((0,) * target.ndim, axis, first)
-    parts = (divide(arr, place_blocks(arr, start), metadata.chunk_grid, options.align),)
+    parts = (divide(arr, place_blocks(arr, start), metadata.chunk_grid, options),)
     if reads_from(arr, place, parts[0][1].blocks.region):
         raise NodeExistsError("the array to be appended is read from the very cells it would go to; write it elsewhere")
     terms = {**terms_of("append", metadata, parts, options), REACH: list(metadata.shape)}
@@ -184,10 +184,8 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
         begun = None
     if begun is None and options.resume is True:
         raise ResumeError("there is no append to take up again here", axis=axis)
-    resumed = None if begun is None or not options.resume else resumed_from(begun, place)
-    prepared = Prepared(place, metadata, parts, options, old=old, journal=journal, terms=terms, resumed=resumed)
-    prepared = replace(prepared, exclusive=begun is None)
-    return prepared.checked()
+    prepared = Prepared(place, metadata, parts, options, old=old, journal=journal, terms=terms, exclusive=begun is None)
+    return (prepared if begun is None or not options.resume else resume_from(prepared, begun, place)).checked()
 
 
 def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:

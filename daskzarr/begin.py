@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from daskzarr.errors import AppendError
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.shares import Finished
 from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
-from daskzarr.hierarchy import StoredArray, open_array
+from daskzarr.hierarchy import StoredArray, open_array, writable
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.publishing import publish_metadata
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
@@ -31,6 +33,8 @@ class Ending:
 
     Parameters
     ----------
+    token
+        Tells this write from all others.
     staged
         The node to be put in its place.
     growth
@@ -41,6 +45,7 @@ class Ending:
         Where journals of earlier writes are, all of whose objects were written anew.
     """
 
+    token: str
     staged: Staged | None = None
     growth: tuple[StoredArray, ArrayMetadata] | None = None
     journal: Journal | None = None
@@ -51,7 +56,7 @@ class Ending:
         if self.staged is not None:
             swap(self.staged)
         if self.growth is not None:
-            grow(*self.growth)
+            grow(*self.growth, self.token)
         if self.journal is not None:
             self.journal.finish({"objects": written.objects, "elided": written.elided, "bytes": written.nbytes})
             if self.supersedes is not None:
@@ -70,10 +75,20 @@ class Endings:
             ending(written)
 
 
-def grow(old: StoredArray, metadata: ArrayMetadata) -> None:
-    """Publish an array's new shape, if it is not published yet."""
-    if open_array(old.location, zarr_format=metadata.zarr_format).shape != metadata.shape:
+_grown: set[str] = set()
+
+
+def grow(old: StoredArray, metadata: ArrayMetadata, token: str) -> None:
+    """Publish an array's new shape, if this write has not done so yet."""
+    location = old.location
+    if open_array(location, zarr_format=metadata.zarr_format).shape != metadata.shape:
         publish_metadata(old, metadata)
+    elif token not in _grown and not writable(location).shared:
+        # Elsewhere another process may have run this very task before.
+        raise AppendError(
+            "another append came first, and its cells have been replaced", url=location.store.url, node=location.path
+        )
+    _grown.add(token)
 
 
 def _discard_others(journal: Journal, home: Location) -> None:
@@ -97,8 +112,8 @@ def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
     handle = ArrayHandle.of(stored, write_empty_chunks=options.write_empty_chunks, allow_pickle=True)
     only = prepared.wanted
     parts = tuple(Part(arr, owners, _finished(prepared, handle, owners, only)) for arr, owners in prepared.parts)
-    terms = Terms(digests=journal is not None, only=only)
-    write = ArrayWrite(handle, parts, terms, journal, options.failures == "collect")
+    terms = Terms(digests=journal is not None, only=only, collect=options.failures == "collect")
+    write = ArrayWrite(handle, parts, terms, journal)
     return write, _ending(prepared, only is None)
 
 
@@ -114,6 +129,8 @@ def _begin_anew(prepared: Prepared) -> Location:
     place = prepared.place
     if prepared.journal is not None:
         _open_journal(prepared, prepared.journal)
+    else:
+        _void_journals(prepared)
     if prepared.old is not None:
         return place
     if prepared.staged is not None:
@@ -129,6 +146,7 @@ def _ending(prepared: Prepared, complete: bool) -> Ending | None:
         return None
     whole = complete and prepared.regions == (Box((0,) * len(metadata.shape), metadata.shape),)
     return Ending(
+        uuid.uuid4().hex,
         prepared.staged,
         (prepared.old, metadata) if prepared.old is not None and grown else None,
         journal,
@@ -159,16 +177,25 @@ def _sweep(target: Location) -> None:
             store.delete(key)
 
 
+def _void_journals(prepared: Prepared) -> None:
+    """What was noted of a node is not true of it any more, once something is written that is not noted."""
+    home = notes_of(prepared.place)
+    if prepared.old is None and prepared.staged is None:
+        forget(prepared.place, home)
+        return
+    for journal in journals_of(prepared.place, home):
+        if journal.finished:
+            journal.discard()
+
+
 def _finished(prepared: Prepared, handle: ArrayHandle, owners: Ownership, only: frozenset[Index] | None) -> Finished:
     """What of a region need not be written."""
-    done = {} if prepared.resumed is None else prepared.resumed.receipts
-    if not done and only is None:
+    if (prepared.resumed is None or not prepared.resumed.receipts) and only is None:
         return Finished()
-    key, lead = handle.key, handle.lead
 
     def needless(box: Box) -> bool:
         chunks = [part.chunk for part in handle.grid.project(box)]
-        return all((only is not None and c not in only) or key(c)[lead:] in done for c in chunks)
+        return all((only is not None and c not in only) or prepared.is_finished(c) for c in chunks)
 
     blocks, cells = set(), set()
     if not owners.gathers:

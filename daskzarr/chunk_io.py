@@ -15,7 +15,7 @@ import numpy.typing as npt
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box, ChunkProjection
 from daskzarr.errors import CodecError, MissingChunkError, raise_from
-from daskzarr.receipt import Receipt
+from daskzarr.receipt import Outcome, Receipt
 from daskzarr.shard_io import decode_part_of_shard, forget_index, read_part_of_shard, reads_less
 from daskzarr.store import RangeStore, ReadIntoStore
 from daskzarr.store.retries import get_many, persist
@@ -164,17 +164,20 @@ class Terms:
         Whether receipts say the CRC-32C of what was stored.
     only
         The objects to write, by index; others are left as they are. None: all.
+    collect
+        Whether an object that cannot be written is named in the outcome, and the others are; otherwise it is an error.
     """
 
     digests: bool = False
     only: frozenset[tuple[int, ...]] | None = None
+    collect: bool = False
 
 
 PLAIN = Terms()
 
 
-def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN) -> list[Receipt]:
-    """Store the cells of a box, each stored object with one request; returns a receipt for each.
+def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN) -> Outcome:
+    """Store the cells of a box, each stored object with one request; says what became of each.
 
     An object the box covers whole, padding beyond the array's edge aside, is not read; the other cells of one it covers
     in part are read and kept: that no other task writes it meanwhile is the planner's to ensure. A chunk of nothing but
@@ -185,16 +188,23 @@ def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN)
     index = grid.single(box)
     if index is not None:
         if terms.only is not None and index not in terms.only:
-            return []
-        return [_write_chunk(handle, index, block, terms)]
-    return [
-        _write_chunk(handle, part.chunk, _merged(handle, part, block[part.out_slices]), terms)
-        for part in grid.project(box)
-        if terms.only is None or part.chunk in terms.only
-    ]
+            return Outcome()
+        if not terms.collect:
+            return Outcome([_write_chunk(handle, index, block, terms)])
+    receipts, failures = [], []
+    for part in grid.project(box):
+        if terms.only is not None and part.chunk not in terms.only:
+            continue
+        try:
+            receipts.append(_write_chunk(handle, part.chunk, _merged(handle, part, block[part.out_slices]), terms))
+        except Exception as error:
+            if not terms.collect:
+                raise
+            failures.append((handle.key(part.chunk)[handle.lead :], f"{type(error).__name__}: {error}"))
+    return Outcome(receipts, tuple(failures))
 
 
-def write_pieces(handle: ArrayHandle, box: Box, pieces: Sequence[tuple[Box, Array]], terms: Terms) -> list[Receipt]:
+def write_pieces(handle: ArrayHandle, box: Box, pieces: Sequence[tuple[Box, Array]], terms: Terms) -> Outcome:
     """Store the objects of a box that several blocks have cells in; where those are not all its cells, the others stay.
 
     Pieces are in the dtype that is stored, and have no cell in common.

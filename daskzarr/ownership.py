@@ -204,7 +204,7 @@ class Ownership:
 _JOINT = -1
 
 
-def assign(blocks: BlockGrid, grid: Grid) -> Ownership:
+def assign(blocks: BlockGrid, grid: Grid, *, gather: bool = True) -> Ownership:
     """Divide the stored objects a region touches among tasks.
 
     Parameters
@@ -213,6 +213,8 @@ def assign(blocks: BlockGrid, grid: Grid) -> Ownership:
         Where Dask's blocks lie in the stored array.
     grid
         Its stored objects.
+    gather
+        Whether whole blocks may go to the tasks that write, where that moves less. Default True.
 
     Returns
     -------
@@ -224,7 +226,7 @@ def assign(blocks: BlockGrid, grid: Grid) -> Ownership:
         return Ownership(blocks, grid)
     axes = tuple(_axis_owners(_bounds(cut), _units(grid, i)) for i, cut in enumerate(blocks.axes))
     crossing = 1 - math.prod(axis.own_cells for axis in axes) / math.prod(region.shape)
-    if crossing <= _MOST_CROSSING:
+    if crossing <= _MOST_CROSSING or not gather:
         return Ownership(blocks, grid, axes)
     gathered = tuple(
         AxisOwners(_rounded(axis.bounds, _units(grid, i)), axis.bounds)
@@ -235,7 +237,7 @@ def assign(blocks: BlockGrid, grid: Grid) -> Ownership:
     return Ownership(blocks, grid, gathered, gathers=True)
 
 
-def assign_together(regions: Sequence[BlockGrid], grid: Grid) -> list[Ownership]:
+def assign_together(regions: Sequence[BlockGrid], grid: Grid, *, gather: bool = True) -> list[Ownership]:
     """The same for several regions of one array, none overlapping: an object that two have cells in is joint.
 
     Examples
@@ -251,7 +253,7 @@ def assign_together(regions: Sequence[BlockGrid], grid: Grid) -> list[Ownership]
         for j, others in enumerate(touched):
             if i != j and 0 not in blocks.region.shape and 0 not in regions[j].region.shape:
                 rims |= _joint_rims(grid, touched[i], others, blocks.region, regions[j].region)
-        found.append(_with_rims(blocks, grid, rims) if rims else assign(blocks, grid))
+        found.append(_with_rims(blocks, grid, rims) if rims else assign(blocks, grid, gather=gather))
     return found
 
 

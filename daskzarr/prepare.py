@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import dask
 import dask.array as da
+import google_crc32c
 import numpy as np
 from dask.utils import parse_bytes
 
@@ -19,14 +20,15 @@ from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
 from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, short
 from daskzarr.hierarchy import StoredArray
-from daskzarr.hierarchy.notes import notes_of
+from daskzarr.hierarchy.notes import notes_at
 from daskzarr.hierarchy.staging import Staged
 from daskzarr.journal import Journal, differences, journal_for
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
 from daskzarr.ownership import Align, Index, Ownership, assign, assign_together, overlapping
 from daskzarr.receipt import Receipt
 from daskzarr.regions import check_cast, place_blocks, reads_from, region_blocks
-from daskzarr.store import Location, SurveyStore, locate
+from daskzarr.store import Location, SurveyStore
+from daskzarr.store.retries import get_many
 from daskzarr.write_plan import WritePlan, plan_write
 
 WHOLE, OVERWRITE = "whole", "overwrite"
@@ -153,9 +155,18 @@ class Prepared:
         wanted = self.wanted
         if self.resumed is None:
             return wanted
-        encode, done = self.metadata.chunk_key_encoding.encode, self.resumed.receipts
         touched = {part.chunk for region in self.regions for part in self.metadata.chunk_grid.project(region)}
-        return frozenset(at for at in touched if encode(at) not in done and (wanted is None or at in wanted))
+        return frozenset(at for at in touched if not self.is_finished(at) and (wanted is None or at in wanted))
+
+    def is_finished(self, index: Index) -> bool:
+        """Whether an object was written before."""
+        encode = self.metadata.chunk_key_encoding.encode
+        return self.resumed is not None and encode(index) in self.resumed.receipts
+
+    def covers(self, index: Index) -> bool:
+        """Whether a region has all cells of an object."""
+        box = self.metadata.chunk_grid.box(index)
+        return any(all(a <= c and d <= b for a, b, c, d in zip(*region, *box, strict=True)) for region in self.regions)
 
     def checked(self) -> Prepared:
         """The same, if it keeps the limits and its codecs can write."""
@@ -169,32 +180,30 @@ class Prepared:
 
 def home_of(place: Location, options: WriteOptions) -> Location | None:
     """Where what is noted of writes of a node goes; None if nothing is."""
-    if options.journal is False or (options.journal is None and not dask.config.get("daskzarr.journal", True)):
+    if options.journal is None and not dask.config.get("daskzarr.journal", True):
         return None
-    return notes_of(place) if options.journal in (None, True) else locate(options.journal, place.path or None)
+    return notes_at(place, options.journal)
 
 
-def divide(arr: da.Array, blocks: BlockGrid, grid: ChunkGrid, align: Align) -> tuple[da.Array, Ownership]:
-    """Who writes what; with ``align="rechunk"`` of other blocks, with "error" only if every block has whole objects."""
-    if align == "error":
-        owned_blocks([axis.lengths for axis in blocks.axes], blocks.region.start, grid)
-    ownership = assign(blocks, grid)
-    if align != "rechunk" or ownership.whole:
-        return arr, ownership
-    arr = arr.rechunk(ownership.rounded)
-    return arr, assign(place_blocks(arr, blocks.region.start, blocks.dropped), grid)
+def divide(arr: da.Array, blocks: BlockGrid, grid: ChunkGrid, options: WriteOptions) -> tuple[da.Array, Ownership]:
+    """Who writes what; with "rechunk" of other blocks, with "error" only if every block has whole objects."""
+    return divide_together([arr], [blocks], grid, options)[0]
 
 
 def divide_together(
-    arrays: Sequence[da.Array], regions: Sequence[BlockGrid], grid: ChunkGrid, align: Align
+    arrays: Sequence[da.Array], regions: Sequence[BlockGrid], grid: ChunkGrid, options: WriteOptions
 ) -> tuple[tuple[da.Array, Ownership], ...]:
     """The same for several regions of one array."""
-    if len(arrays) == 1 or align == "error":
-        return tuple(divide(arr, blocks, grid, align) for arr, blocks in zip(arrays, regions, strict=True))
-    if align == "rechunk":
-        divided = [divide(arr, blocks, grid, align) for arr, blocks in zip(arrays, regions, strict=True)]
-        arrays, regions = [arr for arr, _ in divided], [owners.blocks for _, owners in divided]
-    return tuple(zip(arrays, assign_together(regions, grid), strict=True))
+    gather = options.failures == "raise"  # a block that fails on its way to others cannot say so
+    if options.align == "error":
+        for blocks in regions:
+            owned_blocks([axis.lengths for axis in blocks.axes], blocks.region.start, grid)
+    if options.align == "rechunk":
+        owners = [assign(blocks, grid) for blocks in regions]
+        pairs = zip(arrays, owners, strict=True)
+        arrays = [arr if each.whole else arr.rechunk(each.rounded) for arr, each in pairs]
+        regions = [place_blocks(arr, b.region.start, b.dropped) for arr, b in zip(arrays, regions, strict=True)]
+    return tuple(zip(arrays, assign_together(regions, grid, gather=gather), strict=True))
 
 
 def terms_of(
@@ -252,19 +261,28 @@ def take_up(journals: Sequence[Journal], terms: Mapping[str, Any], options: Writ
     return None
 
 
-def resumed_from(journal: Journal, target: Location) -> Resumed:
-    """What a write has finished, as far as it is still there."""
+def resume_from(prepared: Prepared, journal: Journal, target: Location) -> Prepared:
+    """The write with what it has finished, as far as that is still there.
+
+    An object that has cells of others too is read, as they may have been written since.
+    """
     receipts = journal.receipts()
-    store = target.store
-    if receipts and isinstance(store, SurveyStore):
-        lead = len(target.path) + 1 if target.path else 0
-        there = {key[lead:]: size for key, size in store.survey(target.path)}
+    lead = len(target.path) + 1 if target.path else 0
+    if receipts and isinstance(target.store, SurveyStore):
+        there = {key[lead:]: size for key, size in target.store.survey(target.path)}
         receipts = {
             key: receipt
             for key, receipt in receipts.items()
             if receipt.digest is None or (key in there and there[key] in (None, receipt.nbytes))
         }
-    return Resumed(target, receipts)
+    decode = prepared.metadata.chunk_key_encoding.decode
+    in_part = [key for key in receipts if (at := decode(key)) is not None and not prepared.covers(at)]
+    values = get_many(target.store, [target.key(key) for key in in_part])
+    for key, value in zip(in_part, values, strict=True):
+        found = None if value is None else google_crc32c.value(bytes(value))
+        if found != receipts[key].digest:
+            del receipts[key]
+    return replace(prepared, journal=journal, resumed=Resumed(target, receipts))
 
 
 def prepare_regions(
@@ -289,15 +307,13 @@ def prepare_regions(
                 "the array to be written is read from the very cells it would go to; write it elsewhere, overwrite the "
                 "whole array with overwrite=True, or load it first with persist() or compute()"
             )
-    parts = divide_together(arrays, regions, grid, options.align)
+    parts = divide_together(arrays, regions, grid, options)
     home = home_of(target.location, options)
     journal = None if home is None else journal_for(target.location, home, write_id("region", *boxes, options.only))
     terms = terms_of(verb, target.metadata, parts, options)
-    resumed = None
+    prepared = Prepared(target.location, target.metadata, parts, options, old=target, journal=journal, terms=terms)
     if options.resume:
         found = take_up([] if journal is None else [journal], terms, options)
         if found is not None and not (found.finished and options.resume == "auto"):
-            resumed = resumed_from(found, target.location)
-    return Prepared(
-        target.location, target.metadata, parts, options, old=target, journal=journal, terms=terms, resumed=resumed
-    )
+            return resume_from(prepared, found, target.location)
+    return prepared

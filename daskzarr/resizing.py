@@ -15,12 +15,12 @@ from daskzarr.graph.batches import map_batches
 from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node, writable
 from daskzarr.hierarchy.documents import get_document
-from daskzarr.hierarchy.notes import notes_of
+from daskzarr.hierarchy.notes import notes_at
 from daskzarr.hierarchy.publishing import publish_metadata, with_shape
 from daskzarr.journal import Journal, begin, journal_for, journals_of, noted
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, v2, v3
 from daskzarr.receipt import Receipt
-from daskzarr.store import ListableStore, Location, locate
+from daskzarr.store import ListableStore, Location
 from daskzarr.trimming import Item, Outskirts, Trim, trim_objects
 
 VERB = "resize"
@@ -230,9 +230,7 @@ def _check_cut(array: StoredArray, before: tuple[int, ...], allow_pickle: bool) 
 
 def _place(journal: Any, location: Location) -> Location | None:
     """Where notes about the array go."""
-    if journal is None or journal is True:
-        return notes_of(location)
-    return None if journal is False else locate(journal)
+    return notes_at(location, journal)
 
 
 def _note_shrink(array: StoredArray, reach: tuple[int, ...], place: Location | None) -> Journal | None:

@@ -102,6 +102,8 @@ def store(
         arrays, locations, _as_many(wanted, count, "regions"), axes, lengths, strict=True
     ):
         if axis is None:
+            if length is not None:
+                raise MetadataError("at= says where to append; pass append= too", field="at")
             by_place.setdefault(location, []).append((arr, region))
             continue
         if region is not None or locations.count(location) > 1:

@@ -208,7 +208,8 @@ def _cut(trim: Trim, index: Index) -> list[Receipt]:
         raise_from(handle.failure("reading a chunk to be cut", error, key), error)
     if trim.journal is None and not pipeline.truncates and _is_clean(handle, cells, box.shape):
         return []
-    return write_box(handle, box, cells[tuple(map(slice, box.shape))], Terms(digests=trim.journal is not None))
+    terms = Terms(digests=trim.journal is not None)
+    return list(write_box(handle, box, cells[tuple(map(slice, box.shape))], terms).receipts)
 
 
 def _is_clean(handle: ArrayHandle, cells: Array, inside: Index) -> bool:

@@ -15,10 +15,11 @@ from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
 from daskzarr.hierarchy.documents import Found, list_dir
 from daskzarr.hierarchy.listing import nodes_below
 from daskzarr.hierarchy.node import node_of
+from daskzarr.hierarchy.notes import notes_at, notes_of
 from daskzarr.hierarchy.opening import known_format, open_node
 from daskzarr.inspection import Inspection, can_list, inspect_array, unfinished_writes
 from daskzarr.metadata import ZarrFormat
-from daskzarr.store import Location, beside, locate
+from daskzarr.store import Location, locate
 from daskzarr.store.retries import persist
 from daskzarr.verify_report import KINDS, GroupReport, Level, VerifyReport
 
@@ -192,8 +193,8 @@ def _documents(group: StoredGroup) -> Iterator[tuple[str, Found]]:
 def _journal_place(location: Location, journal: Any) -> Location | None:
     """Where what was written of a node is noted."""
     if journal is not None:
-        return None if journal is False else locate(journal) / location.path
-    place = beside(location) if can_list(location.store) else None
+        return notes_at(location, journal)
+    place = notes_of(location)
     try:
         if place is not None:
             persist(list_dir, place)

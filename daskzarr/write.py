@@ -11,10 +11,11 @@ import dask.array as da
 
 from daskzarr.begin import begin_all, begin_write
 from daskzarr.block_grid import RegularCuts, cuts
-from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
+from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
 from daskzarr.graph.write import Write, written_array
 from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.hierarchy.documents import find_documents, node_exists
+from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
 from daskzarr.hierarchy.staging import recover, stage
@@ -29,7 +30,7 @@ from daskzarr.prepare import (
     divide,
     home_of,
     prepare_regions,
-    resumed_from,
+    resume_from,
     take_up,
     terms_of,
 )
@@ -268,13 +269,15 @@ def _new_array(
             "Cannot use region= for a new array: it says where in one that exists; pass mode='r+' or an open array",
             field="region",
         )
+    if options.only is not None:
+        raise MetadataError("only= names objects of an array that exists; pass mode='r+'", field="only")
     if settings.chunks is None:
         settings = replace(settings, chunks=_chunks_of(arr, settings, zarr_format))
     dtype = arr.dtype if given["dtype"] is None else given["dtype"]
     metadata = new_array_metadata(settings, shape=arr.shape, dtype=dtype, zarr_format=zarr_format)
     if given["dtype"] is not None:
         check_cast(arr, metadata.data_type.dtype, place)
-    parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options.align),)
+    parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options),)
     home = home_of(place, options)
     prepared = Prepared(place, metadata, parts, options, overwrite=overwrite)
     if home is not None:
@@ -285,7 +288,12 @@ def _new_array(
         found = _resumed(prepared, home)
         if found is not None:
             return found
-    look_around(place, zarr_format, overwrite=overwrite)
+    try:
+        look_around(place, zarr_format, overwrite=overwrite)
+    except NodeExistsError as error:
+        if prepared.journal is not None and prepared.journal.begun and not prepared.journal.finished:
+            error.message += "; it is from a write that did not end: the same call with resume=True goes on with it"
+        raise
     if not overwrite:
         return prepared
     own_source, at_hand = reads_from(arr, place), notes_of(place)
@@ -312,17 +320,25 @@ def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     )
     if journal is None or (journal.finished and prepared.overwrite and options.resume == "auto"):
         return None
-    staged = None
-    target = place
     if journal.folder.path.endswith(OVERWRITE):
         staged = stage(place, notes_of(place), OVERWRITE)
-        if find_documents(staged.staged, attributes=False) is not None:
-            target = staged.staged
-        else:
-            staged = None
-    if find_documents(target, attributes=False) is None:
+        if _is_same(prepared, staged.staged):
+            return replace(resume_from(prepared, journal, staged.staged), staged=staged)
+    if not _is_same(prepared, place):
         return None  # what was written is gone, documents and all
-    return replace(prepared, journal=journal, staged=staged, resumed=resumed_from(journal, target))
+    found = resume_from(prepared, journal, place)
+    if journal.folder.path.endswith(OVERWRITE) and found.plan.objects:
+        return None  # nothing is staged, and what is here is the old node
+    return found
+
+
+def _is_same(prepared: Prepared, place: Location) -> bool:
+    """Whether the node at a place has the metadata that a write gives it."""
+    documents = find_documents(place)
+    if documents is None:
+        return False
+    node = node_of(place, documents)
+    return isinstance(node, StoredArray) and node.metadata.compact() == prepared.metadata.compact()
 
 
 def _chunks_of(arr: da.Array, settings: ArraySettings, zarr_format: ZarrFormat) -> Any:

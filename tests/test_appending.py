@@ -1,4 +1,4 @@
-"""append: cells at the end of an array; done once however often it is called, and not seen before all of it is there."""
+"""append: cells at the end of an array, done once however often it is called, and not seen before all are there."""
 
 import json
 import threading
@@ -159,10 +159,12 @@ def test_only_the_edge_is_read_and_nothing_is_written_twice():
     append(da.from_array(distinct_values((6, 5), "i4", 9), chunks=2), store, at=7)
     keys = [key for key in store.keys(*READS) if key.startswith("c/")]
     assert sorted(keys) == ["c/1/0", "c/1/1"]
-    assert sorted(key for key in store.keys("set") if key != "zarr.json") == [f"c/{i}/{j}" for i in (1, 2, 3) for j in "01"]
+    assert sorted(key for key in store.keys("set") if key != "zarr.json") == [
+        f"c/{i}/{j}" for i in (1, 2, 3) for j in "01"
+    ]
     kinds = [request for request in store.requests if request.kind == "set"]
     assert kinds[-1].key == "zarr.json"  # the shape comes last
-    assert len(kinds) == 7
+    assert sorted(request.key for request in kinds[:-1]) == [f"c/{i}/{j}" for i in (1, 2, 3) for j in "01"]
 
 
 @pytest.mark.parametrize("length", [4, 8])
@@ -315,7 +317,7 @@ def test_an_unfinished_append_of_something_else_is_an_error_until_it_is_given_up
         append(Blocks(6).of(cells), place, at=7)
     other = da.from_array(OLD[:2], chunks=2)
     for options in ({"at": 7}, {}, {"resume": False}):
-        with pytest.raises(AppendError, match="an append of something else at 7 is unfinished: .*shape.*differ"):
+        with pytest.raises(AppendError, match=r"an append of something else at 7 is unfinished: .*shape.*differ"):
             append(other, place, **options)
     append(other, place, at=7, overwrite=True)
     expected = np.concatenate([OLD, OLD[:2]])
@@ -397,7 +399,6 @@ def test_without_a_journal_a_failed_append_is_completed_by_the_same_call():
     np.testing.assert_array_equal(read(mapping), np.concatenate([OLD, cells.compute()]))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: cells of the edge chunk are lost, as its receipt is taken to hold still")
 def test_a_region_written_into_the_old_edge_chunk_meanwhile_does_not_undo_what_was_appended(place):
     to_zarr(da.arange(5, chunks=2) + 1, place, chunks=2, compressors=None)
     cells = da.arange(100, 113, chunks=(1,) + (2,) * 6)
@@ -406,6 +407,16 @@ def test_a_region_written_into_the_old_edge_chunk_meanwhile_does_not_undo_what_w
     to_zarr(da.from_array(np.array([55])), place, region=slice(4, 5), mode="r+")
     append(Blocks().of(cells), place, at=5)
     np.testing.assert_array_equal(read(place), [1, 2, 3, 4, 55, *range(100, 113)])
+
+
+@pytest.mark.xfail(strict=True, reason="bug: the second one replaces the cells of the first, and says nothing")
+def test_two_lazy_appends_at_one_place_in_memory():
+    mapping = put({}, OLD[:4])
+    writes = [append(da.from_array(OLD[:3] + n, chunks=3), mapping, compute=False) for n in (1, 2)]
+    writes[0].compute()
+    with pytest.raises(DaskZarrError):
+        writes[1].compute()
+    np.testing.assert_array_equal(read(mapping), np.concatenate([OLD[:4], OLD[:3] + 1]))
 
 
 # ---- who looks on

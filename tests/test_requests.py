@@ -5,9 +5,10 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from daskzarr import create_array, create_group, from_zarr, open_array, open_group, to_zarr
+from daskzarr import AlignmentError, create_array, create_group, from_zarr, open_array, open_group, plan, to_zarr
 from daskzarr.store import LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
+from daskzarr.write_plan import fan_in
 
 SHAPE, CHUNKS = (7, 10), (2, 3)
 CELLS = distinct_values(SHAPE, "float64", start=1)
@@ -278,6 +279,66 @@ def test_returning_what_was_stored_reads_nothing_before_it_is_computed(store):
     assert sorted(store.keys(*READS)) == [f"c/{key}" for key in ALL_KEYS]
 
 
+SHARING = [(3, 4), (1, 1), (7, 4), ((1, 2, 4), (10,)), ((4, 3), (5, 5))]
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_writing_blocks_that_share_chunks_sets_each_object_once(store, compressors, chunks, align):
+    to_zarr(blocks(chunks=chunks), store, chunks=CHUNKS, compressors=compressors, align=align)
+    assert sorted(store.keys("set")) == [*(f"c/{key}" for key in ALL_KEYS), "zarr.json"]
+    assert not any(key.startswith("c/") for key in store.keys(*READS))
+    assert set(store.count()) <= {"get", "set"}
+    np.testing.assert_array_equal(from_zarr(store).compute(), CELLS)
+
+
+@pytest.mark.parametrize("chunks", SHARING, ids=str)
+def test_a_refused_write_costs_a_look_at_most(store, chunks):
+    with pytest.raises(AlignmentError):
+        to_zarr(blocks(chunks=chunks), store, chunks=CHUNKS, align="error")
+    assert store.requests == []
+    put_array(store)
+    with pytest.raises(AlignmentError):
+        to_zarr(blocks(chunks=chunks), store, mode="r+", align="error")
+    assert store.requests == [("get", "zarr.json")]
+
+
+def test_a_plan_costs_what_looking_around_does(store):
+    plan(blocks(chunks=(3, 4)), store, chunks=CHUNKS)
+    assert set(store.count()) == {"get"}
+    assert not any(key.startswith("c/") for key in store.keys(*READS))
+
+
+@pytest.mark.parametrize("chunks", [CHUNKS, (3, 4)], ids=["own chunks", "shared chunks"])
+def test_a_journal_on_files_costs_a_request_for_a_few_chunks(tmp_path, chunks):
+    """Beside the documents of the journal, so many appends; the data's own store gets no more than without one."""
+    cells = distinct_values((70, 40), "float64", start=1)
+    counts = [-(-n // c) for n, c in zip(cells.shape, CHUNKS, strict=True)]
+    requests = {}
+    for journal in (False, RecordingStore(LocalStore(str(tmp_path / "journal")))):
+        store = RecordingStore(LocalStore(str(tmp_path / str(bool(journal)))))
+        to_zarr(da.from_array(cells, chunks=chunks), store, chunks=CHUNKS, journal=journal)
+        np.testing.assert_array_equal(from_zarr(store.store).compute(), cells)
+        requests[bool(journal)] = sorted(store.requests)
+        objects = [key for key in store.keys("set") if key.startswith("c/")]
+        assert len(objects) == len(set(objects)) == counts[0] * counts[1]
+    assert requests[True] == requests[False]
+    leaves = plan(da.from_array(cells, chunks=chunks), {}, chunks=CHUNKS).leaves[0][0]
+    assert len(journal.keys("append")) == -(-leaves // fan_in(leaves, True)) <= leaves / 4 + 1
+    assert not any("/c/" in key for _, key in journal.requests)
+    assert len(journal.requests) - len(journal.keys("append")) <= 12
+
+
+def test_a_journal_elsewhere_costs_an_object_for_a_few_chunks():
+    cells = distinct_values((70, 40), "float64", start=1)
+    store, journal = RecordingStore(MappingStore({})), RecordingStore(MappingStore({}))
+    to_zarr(da.from_array(cells, chunks=CHUNKS), store, journal=journal)
+    chunks = 35 * 14
+    assert len(store.keys("set")) == chunks + 1
+    assert len(journal.keys("set", "create")) <= -(-chunks // fan_in(chunks, True)) + 2
+    np.testing.assert_array_equal(from_zarr(store).compute(), cells)
+
+
 # Writing into an array that exists
 
 
@@ -313,6 +374,38 @@ def test_writing_a_region_sets_its_chunks_once_and_gets_none(store, compressors,
     assert sorted(store.keys("set")) == chunk_keys(*wanted)
     assert store.keys(*READS) == ["zarr.json"]
     assert set(store.count()) == {"get", "set"}
+    np.testing.assert_array_equal(from_zarr(store).compute(), cells)
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+@pytest.mark.parametrize("chunks", [-1, (1, 4), (3, 1)], ids=str)
+@pytest.mark.parametrize(
+    "region",
+    [
+        (slice(1, 4), slice(2, 9)),
+        (slice(3, 4), slice(4, 5)),
+        (slice(1, 3), slice(None)),
+        (..., slice(1, 10)),
+        (slice(5, 7), slice(8, 10)),
+        slice(0, 5),
+    ],
+    ids=str,
+)
+def test_writing_a_region_that_cuts_chunks_gets_those_once_and_sets_each_once(
+    store, compressors, region, chunks, align
+):
+    put_array(store, compressors=compressors)
+    cells = CELLS.copy()
+    cells[region] *= -1
+    to_zarr(blocks(cells[region], chunks), store, region=region, mode="r+", align=align)
+    new = np.zeros(SHAPE, bool)
+    new[region] = True
+    corners = {(i, j): np.s_[2 * i : 2 * i + 2, 3 * j : 3 * j + 3] for i in range(4) for j in range(4)}
+    wanted = {index for index, box in corners.items() if new[box].any()}
+    cut = {index for index in wanted if not new[corners[index]].all()}
+    assert sorted(store.keys("set")) == chunk_keys(*wanted)
+    assert sorted(store.keys(*READS)) == [*chunk_keys(*cut), "zarr.json"]
+    assert not store.keys("delete", "delete_below")
     np.testing.assert_array_equal(from_zarr(store).compute(), cells)
 
 

@@ -1,4 +1,4 @@
-"""store: several arrays, to regions and to ends of stored ones, by one graph; shared objects once, shared steps once."""
+"""store: several arrays, to regions and ends of stored ones, by one graph; shared objects and steps are done once."""
 
 import itertools
 import threading
@@ -238,6 +238,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, optio
     with pytest.raises(error, match=words):
         store([x, x], targets, **options)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_length_without_an_axis_is_refused():
+    array = create_array({}, shape=(5,), chunks=(2,), dtype=int)
+    with pytest.raises(MetadataError):
+        store([da.arange(5, chunks=2)], [array], at=[77])
 
 
 # ---- several arrays that grow

@@ -28,9 +28,10 @@ from daskzarr.errors import (
     UnsupportedError,
 )
 from daskzarr.hierarchy import StoredArray, open_array
+from daskzarr.hierarchy.notes import notes_at
 from daskzarr.journal import Receipt, begin, journal_for
 from daskzarr.nodes import consolidate
-from daskzarr.store import LocalStore, Location, MappingStore, beside, locate, retries
+from daskzarr.store import LocalStore, MappingStore, locate, retries
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer
 from daskzarr.verify import GroupReport, VerifyReport, verify
 
@@ -102,14 +103,14 @@ def keep(place, component=None, **options):
     options = {"dtype": "i4", "chunks": CHUNKS, **({} if chosen else {"compressors": CHECKED}), **options}
     array = create_array(place, component, shape=SHAPE, **options)
     box = Box((0, 0), SHAPE)
-    receipts = write_box(ArrayHandle.of(array), box, cells_of(array.dtype), Terms(digests=True))
-    return Kept(array, {receipt.key: receipt for receipt in receipts})
+    written = write_box(ArrayHandle.of(array), box, cells_of(array.dtype), Terms(digests=True))
+    return Kept(array, {receipt.key: receipt for receipt in written.receipts})
 
 
-def note(kept, home, receipts=None, *, write="first", finished=True, region=((0, 7), (0, 10)), **terms):
-    """Note receipts of a write, as a write does."""
-    place = locate(home) / kept.array.location.path
-    journal = journal_for(kept.array.location, place, write)
+def note(kept, home, receipts=None, *, write="first", finished=True, region=((0, 7), (0, 10)), at=None, **terms):
+    """Note receipts of a write, as a write does: beside the store for None, or in a place, maybe of another store."""
+    location = at or kept.array.location
+    journal = journal_for(location, notes_at(location, home), write)
     begin(journal, {"region": [region], "only": None, **terms})
     receipts = list(kept.receipts.values()) if receipts is None else receipts
     journal.note(receipts[:3])
@@ -135,7 +136,7 @@ def put_together(report):
 def written(request, tmp_path):
     """The name of a format and an array in it, on files, with its journal beside."""
     kept = keep(tmp_path / "a.zarr", "group/x", **FORMATS[request.param])
-    note(kept, tmp_path / "a.zarr.daskzarr")
+    note(kept, None)
     return request.param, kept
 
 
@@ -423,7 +424,7 @@ def test_stores(store, name, scheduler, tmp_path):
 def test_files_that_a_crash_has_torn(tmp_path):
     """Damage by plain system calls, past the store."""
     kept = keep(tmp_path / "a", **FORMATS["v3"])
-    note(kept, tmp_path / "a.daskzarr")
+    note(kept, None)
     cut, zeroed, gone, added = (tmp_path / "a" / key for key in ("c/1/2", "c/1/3", "c/2/0", "c/7/7"))
     os.truncate(cut, cut.stat().st_size - 1)
     zeroed.write_bytes(bytes(zeroed.stat().st_size))
@@ -443,8 +444,8 @@ def served(kept):
 @pytest.mark.parametrize("name", ["v3", "v3 raw", "v2", "v3 shards", "n5"])
 def test_a_web_server_is_asked_for_each_object(name, tmp_path):
     kept = keep({}, "x", **FORMATS[name])
-    note(kept, tmp_path / "notes")
     with WebServer(served(kept)) as server:
+        note(kept, tmp_path / "notes", at=locate(server.url, "x"))
         for level in LEVELS:
             report = verify(server.url, "x", level=level)
             assert (findings(report), report.listed, report.journal) == ({}, False, False)
@@ -466,8 +467,9 @@ def test_a_web_server_and_an_object_that_nobody_noted(tmp_path):
     kept = keep({}, **FORMATS["v3"])
     key = kept.keys[5]
     kept.delete(key)
-    note(kept, tmp_path / "notes", [receipt for receipt in kept.receipts.values() if receipt.key != key])
+    receipts = [receipt for receipt in kept.receipts.values() if receipt.key != key]
     with WebServer(served(kept)) as server:
+        note(kept, tmp_path / "notes", receipts, at=locate(server.url))
         report = verify(server.url, journal=tmp_path / "notes")
     assert findings(report) == {"unwritten": (key,)}
     assert put_together(report) == kept.total
@@ -625,6 +627,11 @@ def test_a_task_has_at_most_64_mib():
     with WebServer(store) as server, Tasks() as tasks:
         assert verify(server.url, level="decode").checked == 5
     assert tasks.batches == 2  # their sizes are not known
+    create_array(raw := {}, shape=(5, 2**24), chunks=(1, 2**24), dtype="u1", compressors=None)
+    raw |= dict.fromkeys([f"c/{i}/0" for i in range(5)], bytes(2**24))
+    with Tasks() as tasks:
+        assert verify(raw, level="decode").checked == 5
+    assert tasks.batches == 2
 
 
 def test_later_is_later():
@@ -690,8 +697,8 @@ class Flaky(dict):
 def test_what_passes_is_tried_again(level, monkeypatch):
     monkeypatch.setattr(retries, "BUDGET", retries.RetryBudget(first_wait=0.001))
     kept = keep({}, "x", chunks=(4, 5))
-    note(kept, home := {})
     store = Flaky(served(kept))
+    note(kept, home := {}, at=locate(store, "x"))
     report = verify(store, "x", level=level, journal=home)
     assert (findings(report), report.stored, report.listed) == ({}, len(kept.keys), True)
     assert len(store.failed) == 1 + len(kept.keys)
@@ -724,6 +731,8 @@ def test_a_write_of_a_region_promises_its_chunks_and_no_others():
     together = ("c/1/1", "c/2/0", "c/2/1", "c/3/0", "c/3/1")
     assert findings(verify(array, journal=home)) == {"unwritten": together}
     with WebServer(served(kept)) as server:
+        for write, region in (("first", ((2, 5), (4, 5))), ("second", ((4, 7), (0, 5)))):
+            note(kept, home, [], region=region, write=write, at=locate(server.url))
         assert findings(verify(server.url, journal=home)) == {"unwritten": together}
     note(kept, home, [], region=((2, 2), (0, 10)), write="nothing")
     assert findings(verify(array, journal=home)) == {"unwritten": together}
@@ -732,6 +741,7 @@ def test_a_write_of_a_region_promises_its_chunks_and_no_others():
 def test_regions_of_arrays_whose_chunks_differ_in_length():
     array = create_array({}, shape=(7, 10), chunks=((2, 4, 1), 3), dtype="i4")
     note(Kept(array, {}), home := {}, [], region=((3, 7), (0, 1)))
+    note(Kept(array, {}), home, [], region=((9, 12), (0, 1)), write="beyond")
     assert findings(verify(array, journal=home)) == {"unwritten": ("c/1/0", "c/2/0")}
 
 
@@ -745,7 +755,7 @@ def test_a_write_of_chosen_objects_promises_no_others():
 
 def test_terms_without_a_region_promise_nothing():
     array = create_array({}, shape=SHAPE, chunks=CHUNKS, dtype="i4")
-    journal = journal_for(array.location, Location(MappingStore(home := {})), "resize-1")
+    journal = journal_for(array.location, notes_at(array.location, home := {}), "resize-1")
     begin(journal, {"verb": "resize", "shape": [7, 10]})
     journal.finish({})
     report = verify(array, journal=home)
@@ -788,17 +798,19 @@ def test_what_an_unfinished_append_stored_beyond_the_end_is_no_orphan():
 def test_the_journal_beside_is_looked_at_unless_told_otherwise(tmp_path):
     kept = keep(tmp_path / "a", "x")
     assert not verify(tmp_path / "a", "x").journal
-    note(kept, beside(Location(LocalStore(str(tmp_path / "a")))))
+    note(kept, None)
     kept.delete(kept.keys[0])
     assert findings(verify(tmp_path / "a", "x")) == {"missing": (kept.keys[0],)}
     assert findings(verify(tmp_path / "a", "x", journal=False)) == {}
-    assert findings(verify(tmp_path / "a", "x", journal=tmp_path / "a.daskzarr")) == {"missing": (kept.keys[0],)}
-    assert findings(verify(tmp_path / "a", "x", journal=tmp_path / "nothing here")) == {}
+    assert findings(verify(tmp_path / "a" / "x")) == {"missing": (kept.keys[0],)}
+    assert findings(verify(tmp_path / "a", "x", journal=tmp_path / "elsewhere")) == {}
+    note(kept, tmp_path / "elsewhere")
+    assert findings(verify(tmp_path / "a", "x", journal=tmp_path / "elsewhere")) == {"missing": (kept.keys[0],)}
 
 
 def test_a_torn_note_is_as_if_never_written(tmp_path):
     kept = keep(tmp_path / "a", **FORMATS["v3"])
-    note(kept, tmp_path / "a.daskzarr")
+    note(kept, None)
     (log,) = (tmp_path / "a.daskzarr" / "__writes__" / "first").glob("log-*")
     os.truncate(log, log.stat().st_size - 4)
     report = verify(tmp_path / "a", level="digest")
@@ -811,7 +823,7 @@ def test_what_is_staged_is_an_unfinished_write(tmp_path):
     home = tmp_path / "a.daskzarr" / "x"
     (home / "__staged__whole-1").mkdir(parents=True)
     assert findings(verify(kept.array)) == {"unfinished": ("whole-1",)}
-    note(kept, tmp_path / "a.daskzarr", write="whole-1", finished=False)
+    note(kept, None, write="whole-1", finished=False)
     assert findings(verify(kept.array)) == {"unfinished": ("whole-1",)}
     (home / "__replaced__").mkdir()
     (home / "__swap__").write_bytes(b"{}")
@@ -827,7 +839,7 @@ def test_all_arrays_below_a_group(tmp_path):
     root = tmp_path / "a"
     kept = {path: keep(root, path, **FORMATS[name]) for path, name in (("x", "v3"), ("g/y", "v3 raw"), ("g/h/z", "v3"))}
     for path in ("x", "g/y"):
-        note(kept[path], tmp_path / "a.daskzarr")
+        note(kept[path], None)
     kept["x"].delete(kept["x"].keys[0])
     kept["g/y"].set(kept["g/y"].keys[1], b"short")
     kept["g/h/z"].set(kept["g/h/z"].keys[2], flip(kept["g/h/z"].get(kept["g/h/z"].keys[2])))
@@ -897,7 +909,7 @@ def test_a_group_with_nothing_in_it_and_one_that_is_staged(tmp_path):
 
 def test_reports_are_values(tmp_path):
     kept = keep(tmp_path / "a", "x")
-    note(kept, tmp_path / "a.daskzarr", finished=False)
+    note(kept, None, finished=False)
     break_some(kept)
     for report in (verify(tmp_path / "a", "x", level="digest"), verify(tmp_path / "a", level="digest")):
         assert pickle.loads(pickle.dumps(report)) == report
@@ -919,7 +931,7 @@ def test_the_table_says_what_to_do(tmp_path):
     assert "NOT" not in text
     assert "absent             4" in text
     assert "lost (there is no journal to tell)" in text
-    note(kept, tmp_path / "a.daskzarr", finished=False)
+    note(kept, None, finished=False)
     break_some(kept)
     text = str(verify(kept.array, level="digest"))
     for word in (
@@ -991,11 +1003,11 @@ def test_on_a_cluster_of_processes(tmp_path):
 
     kept = keep(tmp_path / "a", "x", **FORMATS["v3 shards"])
     other = keep(tmp_path / "a", "y", **FORMATS["v2"])
-    note(kept, tmp_path / "a.daskzarr")
+    note(kept, None)
     broken = break_some(kept)
     here = verify(tmp_path / "a", level="decode")
-    mine = keep(inside := {}, **FORMATS["v3"])
-    inside[mine.keys[0]] = flip(inside[mine.keys[0]])
+    mine = keep(inside := as_memory(tmp_path), **FORMATS["v3"])
+    mine.set(mine.keys[0], flip(mine.get(mine.keys[0])))
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,

@@ -48,16 +48,12 @@ class Part:
 
 @dataclass(frozen=True)
 class ArrayWrite:
-    """All that is written to one stored array by one call.
-
-    With ``collect`` a task that fails says so, and the others go on.
-    """
+    """All that is written to one stored array by one call."""
 
     handle: ArrayHandle
     parts: tuple[Part, ...]
     terms: Terms = PLAIN
     journal: Journal | None = None
-    collect: bool = False
 
 
 class Write(Delayed):  # type: ignore[misc]
@@ -79,13 +75,13 @@ class CellLayer(LazyLayer):
     def __init__(self, name: str, source: str, write: ArrayWrite, shares: Shares) -> None:
         super().__init__(name)
         self.source = source  # the layer of the tasks of blocks; where whole blocks are gathered, that of the blocks
-        self.handle, self.terms, self.collect = write.handle, write.terms, write.collect
+        self.handle, self.terms = write.handle, write.terms
         self.shares = shares
 
     def _make(self) -> Iterator[tuple[Any, Any]]:
         gathers = self.shares.ownership.gathers
         box_of = self.shares.ownership.blocks.box
-        function = _collecting(write_gathered if gathers else write_cell, self.collect)
+        function = _collecting(write_gathered if gathers else write_cell, self.terms.collect)
         for cell in self.shares.cells():
             key = (self.name, *cell.at)
             refs = [TaskRef((self.source, *block)) for block in cell.blocks]
@@ -104,11 +100,11 @@ class JointLayer(LazyLayer):
 
     def __init__(self, name: str, write: ArrayWrite, sources: Mapping[Index, Sequence[Any]]) -> None:
         super().__init__(name)
-        self.handle, self.terms, self.collect = write.handle, write.terms, write.collect
+        self.handle, self.terms = write.handle, write.terms
         self.sources = sources
 
     def _make(self) -> Iterator[tuple[Any, Any]]:
-        function = _collecting(write_cell, self.collect)
+        function = _collecting(write_cell, self.terms.collect)
         for at, sources in self.sources.items():
             key = (self.name, *at)
             cell = Cell(at, self.handle.grid.box(at[1:]), ())
@@ -185,7 +181,7 @@ def _block_layer(name: str, write: ArrayWrite, part: Part, source: str, shares: 
     """The tasks of the blocks of one array."""
     axes = tuple(f"axis{i}" for i in range(part.array.ndim))
     whole = part.ownership.whole
-    function = _collecting(write_block if whole else write_share, write.collect)
+    function = _collecting(write_block if whole else write_share, write.terms.collect)
     task = Task(name, function, *(TaskRef(blockwise_token(i)) for i in range(4)))
     place = BlockBoxes(part.ownership.blocks) if whole else shares
     inputs = [(write.handle, None), (write.terms, None), (place, axes), (source, axes)]

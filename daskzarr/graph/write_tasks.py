@@ -15,14 +15,14 @@ from daskzarr.receipt import Outcome
 
 def write_block(handle: ArrayHandle, terms: Terms, box: Box, block: Array) -> Outcome:
     """The task of a block that has its stored objects for itself."""
-    return Outcome(write_box(handle, box, block, terms))
+    return write_box(handle, box, block, terms)
 
 
 def write_share(handle: ArrayHandle, terms: Terms, share: Share, block: Array) -> Outcome:
     """The task of a block that shares objects with others: it writes those it has for itself, and hands on the rest."""
     block = conform(handle, share.box, block)
-    receipts = [] if share.own is None else write_box(handle, share.own, _part(share.box, share.own, block), terms)
-    return Outcome(receipts, (), {at: (box, _kept(_part(share.box, box, block))) for at, box in share.pieces})
+    own = Outcome() if share.own is None else write_box(handle, share.own, _part(share.box, share.own, block), terms)
+    return own._replace(pieces={at: (box, _kept(_part(share.box, box, block))) for at, box in share.pieces})
 
 
 def write_cell(handle: ArrayHandle, terms: Terms, cell: Cell, *outcomes: Outcome) -> Outcome:
@@ -30,10 +30,12 @@ def write_cell(handle: ArrayHandle, terms: Terms, cell: Cell, *outcomes: Outcome
     receipts = [r for o in outcomes if next(iter(o.pieces)) == cell.at for r in o.receipts]
     failures = tuple(f for o in outcomes if next(iter(o.pieces)) == cell.at for f in o.failures)
     pieces = [outcome.pieces[cell.at] for outcome in outcomes]
-    if None in pieces:
-        reason = "a block that has cells of it failed"
+    lost = [piece for piece in pieces if isinstance(piece, str)]
+    if lost:
+        reason = f"a block that has cells of it failed: {lost[0]}"
         return Outcome(receipts, failures + tuple((key, reason) for key in _keys(handle, terms, cell.box)))
-    return Outcome(receipts + write_pieces(handle, cell.box, pieces, terms), failures)
+    done = write_pieces(handle, cell.box, pieces, terms)
+    return Outcome([*receipts, *done.receipts], failures + done.failures)
 
 
 def write_gathered(handle: ArrayHandle, terms: Terms, cell: Cell, boxes: tuple[Box, ...], *blocks: Array) -> Outcome:
@@ -43,7 +45,7 @@ def write_gathered(handle: ArrayHandle, terms: Terms, cell: Cell, boxes: tuple[B
         low = tuple(map(max, where.start, cell.box.start))
         box = Box(low, tuple(map(min, where.stop, cell.box.stop)))
         pieces.append((box, _part(where, box, conform(handle, where, block))))
-    return Outcome(write_pieces(handle, cell.box, pieces, terms))
+    return write_pieces(handle, cell.box, pieces, terms)
 
 
 def read_back(handle: ArrayHandle, box: Box, written: Any) -> Array:
@@ -84,7 +86,7 @@ class Collecting:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(place, Share):
             keys = [] if place.own is None else _keys(handle, terms, place.own)
-            pieces: Any = {at: None for at, _ in place.pieces}
+            pieces: Any = dict.fromkeys((at for at, _ in place.pieces), reason)
             return Outcome((), tuple((key, reason) for key in keys), pieces)
         if isinstance(place, Cell):
             carried = [o for o in inputs if isinstance(o, Outcome) and next(iter(o.pieces)) == place.at]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy.documents import node_exists
-from daskzarr.store import Location, beside, parent
+from daskzarr.store import Location, beside, locate, parent
 
 
 def notes_of(location: Location) -> Location | None:
@@ -30,3 +33,16 @@ def notes_of(location: Location) -> Location | None:
             break  # what cannot be looked at is no group of ours
         outermost, below = place, f"{above[1]}/{below}".rstrip("/")
     return beside(Location(outermost.store, below))
+
+
+def notes_at(location: Location, given: Any) -> Location | None:
+    """Where what is noted about a node goes, as the user has it: None is beside it, False nowhere, else a place.
+
+    In a place of the user's every node has a folder of its own.
+    """
+    if given is None or given is True:
+        return notes_of(location)
+    if given is False:
+        return None
+    full = f"{location.store.url}/{location.path}".rstrip("/")
+    return locate(given) / f"{full.rpartition('/')[2]}-{hashlib.sha256(full.encode()).hexdigest()[:12]}"

@@ -70,12 +70,15 @@ class Staged:
         The folder of what is noted about the place. For a store in memory it is in memory too, and lives as long as
         this value.
     write
-        What tells this write from other ones of the place; a name without slashes.
+        Its name, without slashes.
+    tokens
+        What tells what this very write has staged, or goes on with, from what another one of the same name has.
     """
 
     place: Location
     beside: Location
     write: str
+    tokens: tuple[str, ...] = ()
 
     @property
     def staged(self) -> Location:
@@ -103,7 +106,7 @@ def stage(place: Location, beside: Location | None, write: str) -> Staged:
     beside
         Where things are noted about it, None if nowhere.
     write
-        Name of the write. The same one finds again what it has staged; another one takes its place.
+        Name of the write. One of the same name finds again what is staged, and may go on with it.
 
     Raises
     ------
@@ -126,7 +129,9 @@ def stage(place: Location, beside: Location | None, write: str) -> Staged:
             url=store.url,
             node=place.path,
         )
-    return Staged(place, Location(MappingStore({})) if beside is None else beside, write)
+    staged = Staged(place, Location(MappingStore({})) if beside is None else beside, write)
+    found = _token_at(staged.staged)
+    return replace(staged, tokens=(uuid.uuid4().hex, *([] if found is None else [found])))
 
 
 def begin_stage(staged: Staged, metadata: ArrayMetadata | GroupMetadata) -> Location:
@@ -151,7 +156,7 @@ def begin_stage(staged: Staged, metadata: ArrayMetadata | GroupMetadata) -> Loca
     with _alone(staged.beside):
         for folder in _folders(staged.beside, _STAGED):
             delete_below(folder)
-        set_document(staged.staged, _TOKEN, format_object({"token": uuid.uuid4().hex}))
+        set_document(staged.staged, _TOKEN, format_object({"token": staged.tokens[0]}))
     for name, text in texts.items():
         set_document(staged.staged, name, text)
     return staged.staged
@@ -169,9 +174,10 @@ def swap(staged: Staged) -> None:
     NodeExistsError
         If an array has been made above the place.
     StoreError
-        If the store fails. The new node is whole, at its place or beside it, and calling again is safe.
+        If a store fails. The new node is whole, at its place or beside it, and calling again is safe.
     """
-    _patiently(staged.beside, lambda: _swap(staged))
+    if not _patiently(staged.beside, lambda: _swap(staged)):
+        raise _gone(staged.place)
 
 
 def recover(place: Location, beside: Location | None) -> bool:
@@ -200,7 +206,7 @@ def _patiently(beside: Location, attempt: Callable[[], _Result]) -> _Result:
         try:
             with _alone(beside):
                 return attempt()
-        except (NodeNotFoundError, NodeExistsError, StoreError):
+        except (NodeNotFoundError, NodeExistsError):
             if failures > 1 and _read_mark(beside) is None:
                 raise
             time.sleep(wait)
@@ -216,23 +222,22 @@ def _alone(beside: Location) -> Iterator[None]:
         yield
 
 
-def _swap(staged: Staged) -> None:
-    """Put the staged node in its place, if that is not done."""
+def _swap(staged: Staged) -> bool:
+    """Put the staged node in its place, if that is not done. False if it has been lost."""
     mark = _read_mark(staged.beside)
-    if mark is not None and mark.write != staged.write:
+    if mark is not None and mark.token not in staged.tokens:
         _recover(staged.place, staged.beside)
         mark = None
     if mark is None:
         token = _token_at(staged.staged)
-        documents = None if token is None else find_documents(staged.staged, attributes=False)
+        documents = find_documents(staged.staged, attributes=False) if token in staged.tokens else None
         if token is None or documents is None:
             _expect_done(staged)
-            return
+            return True
         mark = _Mark(staged.write, token, format_of(documents))
         look_around(staged.place, mark.zarr_format, overwrite=True)
         _set_mark(staged.beside, mark)
-    if not _complete(staged, mark):
-        raise _lost(staged)
+    return _complete(staged, mark)
 
 
 def _recover(place: Location, beside: Location) -> bool:
@@ -271,7 +276,7 @@ def _complete(staged: Staged, mark: _Mark) -> bool:
         delete_below(staged.staged)
     asides = _folders(staged.beside, _ASIDE)
     if not _is_there(place):  # another process has just moved the new node to one of them, and will find out
-        raise _vanished(place)
+        raise _gone(place)
     for aside in asides:
         if mark.copied or _token_at(aside) != mark.token:
             delete_below(aside)
@@ -309,9 +314,9 @@ def _trade_places(staged: Staged, token: str) -> bool:
         else:
             asides = _folders(staged.beside, _ASIDE)
             if not asides:
-                raise _lost(staged)
+                raise _gone(staged.place)
             _bring_back(asides, place)
-    raise StoreError(
+    raise NodeExistsError(
         f"the swap of the old node and the new one, at /{new.path} of {new.store.url!r}, does not come to an end: "
         f"another process is at it too, or there is no {_TOKEN} in the new one any more, so that nothing tells which "
         "is which",
@@ -391,7 +396,7 @@ def _copy_in(staged: Staged, mark: _Mark) -> _Mark:
     if _read_mark(staged.beside) != mark:
         return copied  # another process was at it too: it is through, and deletes what would be copied
     if not documents or _token_at(source) != mark.token:
-        raise _lost(staged)
+        raise _gone(staged.place)
     for name in sorted(filter(_is_document, names_below(place)), key=_rank):
         _delete(place, name)
     if _read_mark(staged.beside) == mark:
@@ -413,12 +418,7 @@ def _copy(staged: Staged, mark: _Mark, name: str) -> None:
     if value is not None:
         _put(staged.place, name, value)
     elif _read_mark(staged.beside) == mark:
-        raise StoreError(
-            "the object was listed, and is gone now",
-            url=staged.staged.store.url,
-            node=staged.staged.path,
-            chunk_key=name,
-        )
+        raise _gone(staged.place)
 
 
 def _delete_others(place: Location, names: Set[str]) -> None:
@@ -430,7 +430,11 @@ def _delete_others(place: Location, names: Set[str]) -> None:
     for name in set(names_below(place)) - names:
         _delete(place, name)
     if isinstance(place.store, SweepStore):
-        for key in list(place.store.leftovers(place.path)):
+        try:
+            leftovers = list(place.store.leftovers(place.path))
+        except Exception as error:
+            raise_from(store_error("looking for unfinished files", error, place, ""), error)
+        for key in leftovers:
             _delete(Location(place.store), key)
 
 
@@ -448,31 +452,26 @@ def _enter(place: Location) -> None:
     """Make the groups above that are missing, and note the node in the consolidated metadata above it."""
     documents = find_documents(place)
     if documents is None:
-        raise _vanished(place)
+        raise _gone(place)
     with changing:
         site = look_above(place, format_of(documents), overwrite=True)
         write_groups_above(site)
         enter(site.registers, place, {**site.missing, place.path: documents})
 
 
-def _vanished(place: Location) -> NodeNotFoundError:
-    """The error that says that what has been brought to the place is not there."""
-    return NodeNotFoundError("the new node vanished in the middle of its swap", url=place.store.url, node=place.path)
-
-
 def _expect_done(staged: Staged) -> None:
-    """Make sure that what is not staged is not lost: it came to its place, and no other write has begun since."""
+    """Make sure that what is not staged came to its place, and that no other write has begun since."""
     if not node_exists(staged.place) or _folders(staged.beside, _STAGED):
-        raise _lost(staged)
+        raise _gone(staged.place)
 
 
-def _lost(staged: Staged) -> NodeNotFoundError:
+def _gone(place: Location) -> NodeNotFoundError:
     """The error that says that there is nothing to put in place."""
     return NodeNotFoundError(
-        f"what was written to take the place of this node is not there any more: another write of it has begun since, "
-        f"or /{staged.staged.path} was deleted from {staged.beside.store.url!r}; write it again",
-        url=staged.place.store.url,
-        node=staged.place.path,
+        "what was written to take the place of this node is not there any more, neither here nor beside it: another "
+        "write of it has begun since, or it was deleted; write it again",
+        url=place.store.url,
+        node=place.path,
     )
 
 

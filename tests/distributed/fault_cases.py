@@ -31,7 +31,7 @@ DOCUMENTS = {3: "zarr.json", 2: ".zarray", "n5": "attributes.json"}
 
 
 def slowly(block, log, pause, hole):
-    """The step before every write: it takes a while, notes that it was done, and puts fill in the place of some cells."""
+    """The step before every write: it takes a while, notes that it was done, and puts fill in some cells."""
     first = int(block.flat[0])
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, b"%*d\n" % (LINE - 1, first))
@@ -247,7 +247,10 @@ def _whole(rng, kind, ndim, zarr_format, dtype, component):
         size, kept = _stored(rng, rng.choice((1, 2)), former)
         old = State(_cells(size, "i4"), former, kept)
     elif zarr_format == 3 and settings["shards"] is None and rng.random() < 0.25:
-        settings = {**settings, "chunks": tuple(_cut(rng, n, unit, "odd") for n, unit in zip(shape, settings["chunks"]))}
+        settings = {
+            **settings,
+            "chunks": tuple(_cut(rng, n, unit, "odd") for n, unit in zip(shape, settings["chunks"], strict=True)),
+        }
     source = _source(rng, cells, _units(settings))
     target = Target("a.zarr", component, old, State(_slow(source), zarr_format, settings))
     return {"targets": [target], "sources": [source], "parts": [Part(0, 0, (0,) * ndim)]}
@@ -436,11 +439,10 @@ def prepare(case, data):
         root, state = Path(data, target.store), target.old
         if state is None:
             continue
-        if target.component is not None and state.zarr_format != "n5":
-            if not root.exists():
-                daskzarr.create_group(root, zarr_format=state.zarr_format)
-                if case.seed % 2:
-                    daskzarr.consolidate(root)
+        if target.component is not None and state.zarr_format != "n5" and not root.exists():
+            daskzarr.create_group(root, zarr_format=state.zarr_format)
+            if case.seed % 2:
+                daskzarr.consolidate(root)
         if case.prepared_by == "zarr" and state.zarr_format != "n5" and state.settings["shards"] is None:
             _prepare_with_zarr(target, root)
             continue
@@ -460,7 +462,9 @@ def _prepare_with_zarr(target, root):
     if state.zarr_format == 2:
         separator = state.settings["dimension_separator"]
         options["chunk_key_encoding"] = {"name": "v2", "separator": separator}
-    array = zarr.create_array(root, name=target.component, shape=state.values.shape, dtype=state.values.dtype, **options)
+    array = zarr.create_array(
+        root, name=target.component, shape=state.values.shape, dtype=state.values.dtype, **options
+    )
     array[...] = state.values
 
 

@@ -11,10 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
 import daskzarr
 from daskzarr.array_handle import ArrayHandle
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.journal import journals_of, noted
-from daskzarr.store import beside, locate
+from daskzarr.store import locate
 
 from .fault_cases import DOCUMENTS, LINE, resize
 
@@ -174,7 +176,7 @@ def noted_objects(case, data):
     found = set()
     for number, target in enumerate(case.targets):
         location = locate(Path(data, target.store), target.component)
-        pending = [journal for journal in journals_of(location, beside(location)) if not journal.finished]
+        pending = [journal for journal in journals_of(location, notes_of(location)) if not journal.finished]
         found |= {(number, key) for key in noted(pending)}
     return found
 
@@ -184,7 +186,7 @@ def finished_journals(case, data):
     found = set()
     for target in case.targets:
         location = locate(Path(data, target.store), target.component)
-        journals = journals_of(location, beside(location))
+        journals = journals_of(location, notes_of(location))
         found |= {(journal.folder.path, journal.started) for journal in journals if journal.finished}
     return found
 
@@ -199,7 +201,11 @@ def needless(case, finished, again):
     """Blocks that were computed though all the objects that have cells of them were finished."""
     needs = case.needs()
     found = [first for first in sorted(set(again)) if needs[first] <= finished]
-    return [f"{len(found)} blocks were computed again, such as {found[0]}: all their objects were finished"] if found else []
+    return (
+        [f"{len(found)} blocks were computed again, such as {found[0]}: all their objects were finished"]
+        if found
+        else []
+    )
 
 
 # ---- afterwards
@@ -277,11 +283,9 @@ def _files(target, data):
 def _notes(target, data):
     """What is beside the array and is not a journal of a write that came to its end."""
     beside_it = Path(data, f"{target.store}.daskzarr", target.component or "")
-    problems = []
     journals = beside_it / "__writes__"
-    for path in beside_it.iterdir() if beside_it.exists() else ():
-        if path != journals:
-            problems.append(f"leftover beside the array: {path.name}")
+    others = set(beside_it.iterdir()) - {journals} if beside_it.exists() else ()
+    problems = [f"leftover beside the array: {path.name}" for path in others]
     for journal in journals.iterdir() if journals.exists() else ():
         names = {path.name for path in journal.iterdir()} if journal.is_dir() else set()
         if names and not {"plan.json", "done.json"} <= names:

@@ -98,9 +98,7 @@ def _runner(case, folder, number):
         return
     # Workers are forked from where this process is, which is fast, and are to die with it.
     join = f"import os; os.setpgid(0, {os.getpid()})"
-    dask.config.set(
-        {"distributed.worker.multiprocessing-method": "forkserver", "distributed.worker.preload": [join]}
-    )
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", "distributed.worker.preload": [join]})
     options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
     with LocalCluster(**options, local_directory=str(folder / "scratch")) as cluster, Client(cluster) as client:
         pids = list(client.run(os.getpid).values())

@@ -127,7 +127,9 @@ def self_test(keep=None):
     from tests.distributed.fault_trials import Kill
 
     cases = (case_of(seed, "new", "threads") for seed in range(1000))
-    case = next(c for c in cases if c.targets[0].component is None and c.targets[0].new.zarr_format == 3 and c.count > 60)
+    case = next(
+        c for c in cases if c.targets[0].component is None and c.targets[0].new.zarr_format == 3 and c.count > 60
+    )
     kills = [[Kill("block", 0.8)], []]
     missed = [f"without a fault: {text}" for text in run_one(case, keep, kills=kills).problems]
     for name, (plant, word) in PLANTS.items():
@@ -196,4 +198,5 @@ def main():
 if __name__ == "__main__":
     sys.path.insert(0, ROOT)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"  # of those who were killed
     sys.exit(main())

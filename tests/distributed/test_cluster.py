@@ -12,6 +12,8 @@ from distributed import Client, LocalCluster
 from distributed.diagnostics.progressbar import progress
 
 import daskzarr
+from daskzarr.receipt import Written
+from daskzarr.write_plan import fan_in
 
 VALUES = np.arange(400 * 300, dtype="f8").reshape(400, 300)
 
@@ -45,8 +47,9 @@ def test_read_compute_write(client, source, tmp_path, chunks):
     np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(scheduler="sync"), VALUES * 2)
 
 
-def test_a_copy_is_one_task_a_chunk(client, source, tmp_path):
-    write = daskzarr.to_zarr(daskzarr.from_zarr(source) + 1, tmp_path / "target", compute=False)
+@pytest.mark.parametrize("journal", [None, False], ids=["journal", "no journal"])
+def test_a_copy_is_one_task_a_chunk(client, source, tmp_path, journal):
+    write = daskzarr.to_zarr(daskzarr.from_zarr(source) + 1, tmp_path / "target", compute=False, journal=journal)
     before = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
     future = client.compute(write)
     future.result()
@@ -59,7 +62,38 @@ def test_a_copy_is_one_task_a_chunk(client, source, tmp_path):
     )
     assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter) > before
     assert names["daskzarr-write"] == 300
+    noting = -(-300 // fan_in(300, journal is None))
+    assert names["daskzarr-written"] == noting + (-(-noting // 32) if noting > 32 else 0) + 1
     assert set(names) == {"daskzarr-write", "daskzarr-written"}
+
+
+@pytest.mark.parametrize("align", ["merge", "rechunk"])
+def test_blocks_that_share_chunks(client, source, tmp_path, align):
+    array = daskzarr.from_zarr(source, chunks=(60, 100)) + 1
+    daskzarr.to_zarr(array, tmp_path / "target", chunks=(25, 30), align=align)
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(scheduler="sync"), VALUES + 1)
+    expected = VALUES + 1
+    expected[33:388, 17] = VALUES[10:365, 250]
+    region = (slice(33, 388), 17)
+    part = daskzarr.from_zarr(source)[10:365, 250]
+    daskzarr.to_zarr(part, tmp_path / "target", mode="r+", region=region, align=align)
+    np.testing.assert_array_equal(daskzarr.from_zarr(tmp_path / "target").compute(scheduler="sync"), expected)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(daskzarr.AlignmentError, match=r"rechunk\("):
+        daskzarr.to_zarr(array, tmp_path / "target", mode="r+", align="error")
+    with pytest.raises(daskzarr.AlignmentError, match="widen the region"):
+        daskzarr.to_zarr(part, tmp_path / "target", mode="r+", region=region, align="error")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_array_over_what_it_is_read_from(client, source):
+    for n in (1, 2):
+        daskzarr.to_zarr(daskzarr.from_zarr(source)[::-1] + 1, source, overwrite=True)
+        found = daskzarr.from_zarr(source).compute(scheduler="sync")
+        np.testing.assert_array_equal(found, VALUES[:: (-1) ** n] + n)
+    with pytest.raises(daskzarr.NodeExistsError, match="read from"):
+        daskzarr.to_zarr(daskzarr.from_zarr(source)[::-1], source, mode="r+")
+    np.testing.assert_array_equal(daskzarr.from_zarr(source).compute(scheduler="sync"), VALUES + 2)
 
 
 def test_progress_shows_reads_and_writes(client, source, tmp_path, capsys):
@@ -163,6 +197,6 @@ def test_a_worker_killed_in_the_middle_of_a_write(tmp_path, overwritten):
         stored = future.result(timeout=120)
     files = [path for path in (target / "c").rglob("*") if path.is_file()]
     assert len(files) == 300
-    assert stored == sum(path.stat().st_size for path in files)
+    assert stored == Written(objects=300, elided=0, nbytes=sum(path.stat().st_size for path in files), failures=())
     assert not [path for path in files if path.name.startswith(".")]
     np.testing.assert_array_equal(daskzarr.from_zarr(target).compute(), VALUES + 1)

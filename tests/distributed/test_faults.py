@@ -39,7 +39,9 @@ def test_a_write_that_is_killed_and_taken_up_again(outcomes, number):
 
 def test_the_cases_are_what_they_are_meant_to_be(outcomes):
     """Processes are killed, a reader reads, and finished blocks are not computed once more."""
-    count = {key: sum(outcome["counts"].get(key, 0) for outcome in outcomes) for key in ("blocks", "computed", "objects")}
+    count = {
+        key: sum(outcome["counts"].get(key, 0) for outcome in outcomes) for key in ("blocks", "computed", "objects")
+    }
     assert {outcome["runner"] for outcome in outcomes} == {"threads", "workers"}
     assert sum(outcome["counts"].get("jobs killed", 0) for outcome in outcomes) >= CASES // 2
     assert count["objects"] > 100 * CASES

@@ -266,7 +266,7 @@ def test_other_formats_have_no_such_grid(zarr_format):
 def test_other_formats_get_chunks_of_the_longest_lengths(zarr_format, align):
     values = {}
     to_zarr(da.from_array(CELLS, chunks=CHUNKS), values, zarr_format=zarr_format, align=align)
-    assert open_array(values, zarr_format=zarr_format).chunk_shape == (4, 3)
+    assert open_array(values, zarr_format=zarr_format).chunks == (4, 3)
     same(from_zarr(values, zarr_format=zarr_format).compute(), CELLS)
 
 
@@ -670,7 +670,8 @@ def test_regions_that_cut_a_chunk_keep_the_cells_around_them(store, region, chun
     expected[region] = -1 - CELLS[region]
     to_zarr(da.from_array(expected[region], chunks=chunks), store, mode="r+", region=region, align=align)
     same(from_zarr(store).compute(), expected)
-    boxes = dict(zip(KEYS, itertools.product([slice(0, 2), slice(2, 6)], [slice(0, 3), slice(3, 6), slice(6, 7)])))
+    rows, columns = (slice(0, 2), slice(2, 6)), (slice(0, 3), slice(3, 6), slice(6, 7))
+    boxes = dict(zip(KEYS, itertools.product(rows, columns), strict=True))
     changed = {key for key, box in boxes.items() if (expected[box] != CELLS[box]).any()}
     cut = {key for key in changed if (expected[boxes[key]] == CELLS[boxes[key]]).any()}
     store.clear()
