@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from daskzarr.read import from_zarr
     from daskzarr.resizing import resize
     from daskzarr.store import open_store
-    from daskzarr.verify import verify
+    from daskzarr.verification import verify
     from daskzarr.write import plan, to_zarr
 
 __version__ = "0.1.0"
@@ -77,7 +77,7 @@ _PLACES = {
     "resize": "resizing",
     "to_zarr": "write",
     "update_attributes": "nodes",
-    "verify": "verify",
+    "verify": "verification",
 }
 
 __all__ = [

@@ -87,7 +87,8 @@ def _misaligned(axis: int, block: int, axes: Sequence[Cuts], grid: RegularGrid |
     of_cells = f" of {grid.chunk_shape[axis]} cells" if isinstance(grid, RegularGrid) else ""
     return AlignmentError(
         f"block {block} of axis {axis} covers cells {start}:{stop}, which are not whole stored chunks{of_cells}: "
-        f"two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}",
+        f"two tasks would write one stored chunk, or keep a part of it; {' and '.join(mends)}; "
+        'align="merge" writes it as it is',
         axis=axis,
     )
 

@@ -56,7 +56,7 @@ class ChunkKeyEncoding:
             if parts[0] != "c":
                 return None
             parts = parts[1:]
-        if not all(part.isdecimal() and part.isascii() for part in parts):
+        if not all(part.isdecimal() and part.isascii() and len(part) < 20 for part in parts):
             return None
         index = tuple(map(int, parts[::-1] if self.name == "n5" else parts))
         return index if self.encode(index) == key else None

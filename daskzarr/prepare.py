@@ -123,6 +123,8 @@ class Prepared:
         found = set()
         for each in self.options.only:
             index = encoding.decode(each) if isinstance(each, str) else tuple(each)
+            if not grid.counts and each == encoding.encode(()):
+                index = ()
             if index is None or len(index) != len(grid.counts) or not all(map(_is_chunk, index, grid.counts)):
                 raise self._refused(
                     each, f"no chunk of the array; a key is {encoding.encode((0,) * len(grid.counts))!r}"

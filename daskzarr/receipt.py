@@ -70,6 +70,8 @@ class Written:
         return cls(objects, elided, nbytes, tuple(failures))
 
     def __add__(self, other: Written) -> Written:
+        if not isinstance(other, Written):
+            return NotImplemented
         return Written(
             self.objects + other.objects,
             self.elided + other.elided,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
@@ -114,8 +115,12 @@ def reads_from(arr: da.Array, target: Location, box: Box | None = None) -> bool:
 
 
 def _joined(url: str, path: str) -> str:
-    """A node's place as one text that ends in a slash, however it is divided in store and path."""
-    return f"{url}/{path}/" if path else f"{url}/"
+    """A node's place as one text that ends in a slash, however it is divided in store and path, and linked to."""
+    whole = f"{url}/{path}".rstrip("/")
+    local, _, rest = whole.partition("://")
+    if local == "file":
+        return f"file://{os.path.realpath(rest)}/"
+    return whole + "/"
 
 
 def _refuse_cluster(arr: da.Array, location: Location) -> None:

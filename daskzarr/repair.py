@@ -13,8 +13,8 @@ from daskzarr.hierarchy.documents import store_error, writable
 from daskzarr.metadata import ZarrFormat
 from daskzarr.store import Location, locate
 from daskzarr.store.retries import persist
-from daskzarr.verify import VerifyReport, verify
-from daskzarr.verify_report import Level
+from daskzarr.verification import VerifyReport, verify
+from daskzarr.verification.report import Level
 from daskzarr.write import to_zarr
 
 

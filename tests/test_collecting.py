@@ -20,7 +20,6 @@ from daskzarr.store import LocalStore, MappingStore, beside, locate
 from daskzarr.store_arrays import store
 from daskzarr.testing import FaultyStore, distinct_values
 
-UNTOLD = "bug: why a block failed that hands pieces on is said nowhere"
 VALUES = distinct_values((24, 12), "i4", 1)
 
 
@@ -174,14 +173,7 @@ def test_only_the_objects_that_were_not_stored_are_named():
     assert len(written_keys(mapping)) == 8
 
 
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        5,
-        pytest.param(7, marks=pytest.mark.xfail(strict=True, reason=UNTOLD)),
-        pytest.param(40, marks=pytest.mark.xfail(strict=True, reason=UNTOLD)),
-    ],
-)
+@pytest.mark.parametrize("chunks", [5, 7, 40])
 def test_cells_that_do_not_fit(chunks):
     values = np.arange(40, dtype="i8")
     values[13] = 2**40

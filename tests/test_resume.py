@@ -362,10 +362,11 @@ def test_a_kill_between_the_journal_and_the_documents_of_an_overwriting_from_its
 
 
 @pytest.mark.xfail(strict=True, reason="bug: receipts hold though a later write replaced the objects")
-def test_what_another_write_replaced_meanwhile_is_not_finished(place):
+@pytest.mark.parametrize("journal", [None, False])
+def test_what_another_write_replaced_meanwhile_is_not_finished(place, journal):
     create_array(place, shape=VALUES.shape, chunks=(4, 10), dtype="i4", compressors=None)
     fail(X, place, mode="r+", token="mine")
-    to_zarr((X + 1)[:63], place, mode="r+", region=slice(0, 63))
+    to_zarr((X + 1)[:63], place, mode="r+", region=slice(0, 63), journal=journal)
     try:
         to_zarr(X, place, mode="r+", token="mine", resume=True)
     except ResumeError:

@@ -33,7 +33,7 @@ from daskzarr.journal import Receipt, begin, journal_for
 from daskzarr.nodes import consolidate
 from daskzarr.store import LocalStore, MappingStore, locate, retries
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer
-from daskzarr.verify import GroupReport, VerifyReport, verify
+from daskzarr.verification import GroupReport, VerifyReport, verify
 
 SHAPE, CHUNKS = (7, 10), (2, 3)
 LEVELS = ("exists", "size", "digest", "decode")

@@ -26,7 +26,6 @@ from typing import TypeVar
 from daskzarr.errors import MetadataError, NodeExistsError, NodeNotFoundError, StoreError, UnsupportedError, raise_from
 from daskzarr.hierarchy.copying import names_below
 from daskzarr.hierarchy.documents import (
-    ancestors,
     find_documents,
     get_document,
     list_dir,
@@ -40,7 +39,7 @@ from daskzarr.hierarchy.registers import changing, enter, strike
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, format_of, write_metadata
 from daskzarr.metadata.json_text import format_object
-from daskzarr.store import Buffer, ListableStore, LocalStore, Location, MappingStore, MovingStore, SweepStore
+from daskzarr.store import Buffer, ListableStore, LocalStore, Location, MappingStore, MovingStore, SweepStore, parent
 from daskzarr.store.exchange import exchange
 from daskzarr.store.folder_lock import lock_folder
 from daskzarr.store.retries import persist
@@ -72,18 +71,22 @@ class Staged:
     write
         Its name, without slashes.
     tokens
-        What tells what this very write has staged, or goes on with, from what another one of the same name has.
+        What tells this very write from others of its name: a new one, and that of the write it may go on with.
     """
 
     place: Location
     beside: Location
     write: str
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[str, ...]
 
     @property
     def staged(self) -> Location:
-        """Where the new node is written meanwhile."""
-        return self.beside / f"{_STAGED}{self.write}"
+        """Where the new node is written meanwhile: what was found, or, if nothing was, where it is to be."""
+        return self.beside / f"{_STAGED}{self.write}-{self.tokens[-1]}"
+
+    def of(self, token: str) -> Staged:
+        """The one write among them that a token is of."""
+        return replace(self, tokens=(token,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,10 @@ def stage(place: Location, beside: Location | None, write: str) -> Staged:
             url=store.url,
             node=place.path,
         )
-    staged = Staged(place, Location(MappingStore({})) if beside is None else beside, write)
-    found = _token_at(staged.staged)
-    return replace(staged, tokens=(uuid.uuid4().hex, *([] if found is None else [found])))
+    beside = Location(MappingStore({})) if beside is None else beside
+    folders = _folders(beside, f"{_STAGED}{write}-")
+    found = [token for folder in folders if folder.path.endswith(f"-{(token := _token_at(folder))}")]
+    return Staged(place, beside, write, (uuid.uuid4().hex, *map(str, found[:1])))
 
 
 def begin_stage(staged: Staged, metadata: ArrayMetadata | GroupMetadata) -> Location:
@@ -153,13 +157,15 @@ def begin_stage(staged: Staged, metadata: ArrayMetadata | GroupMetadata) -> Loca
     texts = {name: format_object(document) for name, document in documents.items()}
     recover(staged.place, staged.beside)
     look_around(staged.place, metadata.zarr_format, overwrite=True)
+    token = staged.tokens[0]
+    folder = staged.of(token).staged
     with _alone(staged.beside):
-        for folder in _folders(staged.beside, _STAGED):
-            delete_below(folder)
-        set_document(staged.staged, _TOKEN, format_object({"token": staged.tokens[0]}))
+        for other in _folders(staged.beside, _STAGED):
+            delete_below(other)
+        set_document(folder, _TOKEN, format_object({"token": token}))
     for name, text in texts.items():
-        set_document(staged.staged, name, text)
-    return staged.staged
+        set_document(folder, name, text)
+    return folder
 
 
 def swap(staged: Staged) -> None:
@@ -176,8 +182,12 @@ def swap(staged: Staged) -> None:
     StoreError
         If a store fails. The new node is whole, at its place or beside it, and calling again is safe.
     """
-    if not _patiently(staged.beside, lambda: _swap(staged)):
-        raise _gone(staged.place)
+    try:
+        if not _patiently(staged.beside, lambda: _swap(staged)):
+            raise _gone(staged.place)
+    except NodeNotFoundError:
+        _clear_own(staged)
+        raise
 
 
 def recover(place: Location, beside: Location | None) -> bool:
@@ -193,11 +203,22 @@ def recover(place: Location, beside: Location | None) -> bool:
     """
     if beside is None:
         return False
-    found = False
-    if beside.path == place.path:
-        for above, its_beside in zip(ancestors(place), ancestors(beside), strict=True):
-            found |= _patiently(its_beside, partial(_recover, above, its_beside))
-    return _patiently(beside, partial(_recover, place, beside)) or found
+    found = [_patiently(its, partial(_recover, where, its)) for where, its in _with_those_above(place, beside)]
+    return any(found)
+
+
+def _with_those_above(place: Location, beside: Location) -> list[tuple[Location, Location]]:
+    """A place, and the groups above it that are noted in the same store, each with its notes; the highest first."""
+    found = [(place, beside)]
+    while beside.path:
+        folder, _, name = beside.path.rpartition("/")
+        above = (place.store, "") if place.path else parent(place.store)
+        if above is None or (place.path or above[1]).rpartition("/")[2] != name:
+            break
+        place = Location(above[0], place.path.rpartition("/")[0])
+        beside = Location(beside.store, folder)
+        found.append((place, beside))
+    return found[::-1]
 
 
 def _patiently(beside: Location, attempt: Callable[[], _Result]) -> _Result:
@@ -229,22 +250,30 @@ def _swap(staged: Staged) -> bool:
         _recover(staged.place, staged.beside)
         mark = None
     if mark is None:
-        token = _token_at(staged.staged)
-        documents = find_documents(staged.staged, attributes=False) if token in staged.tokens else None
-        if token is None or documents is None:
+        mark = _new_mark(staged)
+        if mark is None:
             _expect_done(staged)
             return True
-        mark = _Mark(staged.write, token, format_of(documents))
         look_around(staged.place, mark.zarr_format, overwrite=True)
         _set_mark(staged.beside, mark)
-    return _complete(staged, mark)
+    return _complete(staged.of(mark.token), mark)
+
+
+def _new_mark(staged: Staged) -> _Mark | None:
+    """The mark of the node that is staged, None if there is none."""
+    for one in map(staged.of, staged.tokens):
+        if _token_at(one.staged) == one.tokens[0]:
+            documents = find_documents(one.staged, attributes=False)
+            if documents is not None:
+                return _Mark(one.write, one.tokens[0], format_of(documents))
+    return None
 
 
 def _recover(place: Location, beside: Location) -> bool:
     """Complete an interrupted swap at one place."""
     mark = _read_mark(beside)
     if mark is not None:
-        _complete(Staged(place, beside, mark.write), mark)
+        _complete(Staged(place, beside, mark.write, (mark.token,)), mark)
         return True
     asides = _folders(beside, _ASIDE)
     if not asides:
@@ -461,8 +490,18 @@ def _enter(place: Location) -> None:
 
 def _expect_done(staged: Staged) -> None:
     """Make sure that what is not staged came to its place, and that no other write has begun since."""
-    if not node_exists(staged.place) or _folders(staged.beside, _STAGED):
+    own = any(_is_there(staged.of(token).staged) for token in staged.tokens)
+    others = any(_token_at(folder) is not None for folder in _folders(staged.beside, _STAGED))
+    if own or others or not node_exists(staged.place):
         raise _gone(staged.place)
+
+
+def _clear_own(staged: Staged) -> None:
+    """Delete what tasks wrote that were still at it when another write had begun."""
+    with _alone(staged.beside):
+        if _read_mark(staged.beside) is None:
+            for one in map(staged.of, staged.tokens):
+                delete_below(one.staged)
 
 
 def _gone(place: Location) -> NodeNotFoundError:
@@ -498,8 +537,8 @@ def _read_mark(beside: Location) -> _Mark | None:
         return None
     with contextlib.suppress(TypeError):
         mark = _Mark(**document)
-        texts = isinstance(mark.write, str) and isinstance(mark.token, str)
-        if texts and mark.zarr_format in FORMATS and isinstance(mark.copied, bool):
+        names = all(isinstance(name, str) and "/" not in name for name in (mark.write, mark.token))
+        if names and mark.zarr_format in FORMATS and isinstance(mark.copied, bool):
             return mark
     raise MetadataError(
         f"{_MARK} says nothing that this version of daskzarr understands; a newer one may complete the swap",

@@ -227,12 +227,29 @@ class FilesystemStore:
         value = self.get(key)
         return None if value is None else len(value)
 
+    def _walk(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path and notes of all files below a folder; one that cannot be listed is an error."""
+        folders = [folder]
+        while folders:
+            here = folders.pop()
+            try:
+                found = self._here.ls(here, detail=True)
+            except self.missing:
+                continue  # deleted meanwhile
+            for noted in found:
+                if noted["name"].strip("/") == here.strip("/"):
+                    continue
+                if noted.get("type") == "directory":
+                    folders.append(noted["name"])
+                else:
+                    yield noted["name"], noted
+
     def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """All files below, as they are now, with their sizes where the file system notes them."""
         folder, fs = self.path(prefix.rstrip("/")), self._here
         fs.invalidate_cache()
         try:
-            found = fs.find(folder, detail=True)
+            found = fs.find(folder, detail=True) if _finds_all(fs) else dict(self._walk(folder))
         except self.missing:
             return
         above = folder.strip("/") + "/" if folder.strip("/") else ""
@@ -242,6 +259,16 @@ class FilesystemStore:
             if len(path) > len(above) and path.startswith(above) and noted.get("type") != "directory":
                 rest = path[len(above) :]
                 yield lead + (unquote(rest) if "http" in self._protocols else rest), noted.get("size")
+
+
+def _finds_all(fs: Any) -> bool:
+    """Whether a file system has a way of its own to list all below; the general one leaves out what it cannot list."""
+    from fsspec.asyn import AsyncFileSystem  # fsspec is loaded with the file system
+    from fsspec.spec import AbstractFileSystem
+
+    if getattr(fs, "async_impl", False):
+        return type(fs)._find is not AsyncFileSystem._find
+    return type(fs).find is not AbstractFileSystem.find
 
 
 def protocols(fs: Any) -> Iterator[set[str]]:

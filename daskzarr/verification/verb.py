@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
-from daskzarr.checking import Tally, check_objects
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError
 from daskzarr.graph.batches import map_batches
 from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
@@ -17,11 +16,12 @@ from daskzarr.hierarchy.listing import nodes_below
 from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_at, notes_of
 from daskzarr.hierarchy.opening import known_format, open_node
-from daskzarr.inspection import Inspection, can_list, inspect_array, unfinished_writes
 from daskzarr.metadata import ZarrFormat
 from daskzarr.store import Location, locate
 from daskzarr.store.retries import persist
-from daskzarr.verify_report import KINDS, GroupReport, Level, VerifyReport
+from daskzarr.verification.arrays import Inspection, can_list, inspect_array, unfinished_writes
+from daskzarr.verification.objects import Tally, check_objects
+from daskzarr.verification.report import KINDS, GroupReport, Level, VerifyReport
 
 __all__ = ["GroupReport", "VerifyReport", "verify"]
 

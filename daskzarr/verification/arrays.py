@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from operator import lt
 
 from daskzarr.array_handle import ArrayHandle
-from daskzarr.checking import Batch, Index, Rules, Tally
 from daskzarr.chunk_grid import Box
 from daskzarr.errors import UnsupportedError, raise_from
 from daskzarr.hierarchy import StoredArray, store_error
@@ -24,7 +23,8 @@ from daskzarr.metadata import ChunkGrid
 from daskzarr.receipt import Receipt
 from daskzarr.store import ListableStore, Location, Store, SurveyStore, SweepStore
 from daskzarr.store.retries import persist
-from daskzarr.verify_report import Level
+from daskzarr.verification.objects import Batch, Index, Rules, Tally
+from daskzarr.verification.report import Level
 
 Listed = list[tuple[str, int | None]]
 

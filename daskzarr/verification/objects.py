@@ -20,7 +20,7 @@ from daskzarr.receipt import Receipt
 from daskzarr.shard_io import decode_part_of_shard
 from daskzarr.store import Buffer, SizedStore
 from daskzarr.store.retries import get_many, persist
-from daskzarr.verify_report import Level
+from daskzarr.verification.report import Level
 
 Index = tuple[int, ...]
 
