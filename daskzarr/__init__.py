@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
     from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
+    from daskzarr.repairing import repair
     from daskzarr.resizing import resize
-    from daskzarr.store import open_store
+    from daskzarr.stores import open_store
+    from daskzarr.storing import store
     from daskzarr.verification import verify
     from daskzarr.write import plan, to_zarr
 
@@ -71,10 +73,12 @@ _PLACES = {
     "from_zarr": "read",
     "open_array": "hierarchy",
     "open_group": "hierarchy",
-    "open_store": "store",
+    "open_store": "stores",
     "plan": "write",
     "register_codec": "codecs.registry",
+    "repair": "repairing",
     "resize": "resizing",
+    "store": "storing",
     "to_zarr": "write",
     "update_attributes": "nodes",
     "verify": "verification",
@@ -111,7 +115,9 @@ __all__ = [
     "open_store",
     "plan",
     "register_codec",
+    "repair",
     "resize",
+    "store",
     "to_zarr",
     "update_attributes",
     "verify",

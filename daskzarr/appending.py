@@ -26,7 +26,7 @@ from daskzarr.prepare import (
 )
 from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
 from daskzarr.resizing import REACH, clean_up, finish_pending_trim
-from daskzarr.store import Location, durable, locate
+from daskzarr.stores import Location, durable, locate
 
 
 def append(

@@ -18,7 +18,7 @@ from daskzarr.codecs.fill import Fill
 from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
-from daskzarr.store import Location, ReadIntoStore, Store, WritableStore
+from daskzarr.stores import Location, ReadIntoStore, Store, WritableStore
 
 Missing = Literal["fill", "error"]
 

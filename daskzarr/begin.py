@@ -24,7 +24,8 @@ from daskzarr.metadata import ArrayMetadata
 from daskzarr.ownership import Index, Ownership
 from daskzarr.prepare import Prepared, home_of
 from daskzarr.receipt import Written
-from daskzarr.store import Location, SweepStore
+from daskzarr.resizing import REACH
+from daskzarr.stores import Location, SweepStore
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def grow(old: StoredArray, metadata: ArrayMetadata, token: str) -> None:
         raise AppendError(
             "another append came first, and its cells have been replaced", url=location.store.url, node=location.path
         )
-    _grown.add(token)
+    if not writable(location).shared:
+        _grown.add(token)
 
 
 def _discard_others(journal: Journal, home: Location) -> None:
@@ -184,7 +186,7 @@ def _void_journals(prepared: Prepared) -> None:
         forget(prepared.place, home)
         return
     for journal in journals_of(prepared.place, home):
-        if journal.finished:
+        if journal.finished or REACH not in journal.terms():  # those say what may lie outside the array
             journal.discard()
 
 

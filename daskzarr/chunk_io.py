@@ -17,8 +17,8 @@ from daskzarr.chunk_grid import Box, ChunkProjection
 from daskzarr.errors import CodecError, MissingChunkError, raise_from
 from daskzarr.receipt import Outcome, Receipt
 from daskzarr.shard_io import decode_part_of_shard, forget_index, read_part_of_shard, reads_less
-from daskzarr.store import RangeStore, ReadIntoStore
-from daskzarr.store.retries import get_many, persist
+from daskzarr.stores import RangeStore, ReadIntoStore
+from daskzarr.stores.retries import get_many, persist
 
 Array = npt.NDArray[Any]
 

@@ -25,7 +25,7 @@ from daskzarr.ownership import assign
 from daskzarr.read import from_zarr
 from daskzarr.regions import place_blocks
 from daskzarr.settings import check_zarr_format
-from daskzarr.store import ListableStore, Location, locate
+from daskzarr.stores import ListableStore, Location, locate
 from daskzarr.translation import translate
 
 _BYTES_A_TASK = 64 * 2**20

@@ -13,7 +13,7 @@ from daskzarr.journal import forget
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.metadata.json_text import json_attributes
 from daskzarr.settings import ArraySettings, FillValue, check_zarr_format, new_array_metadata
-from daskzarr.store import Location, locate
+from daskzarr.stores import Location, locate
 
 
 def create_array(

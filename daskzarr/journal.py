@@ -21,8 +21,8 @@ from daskzarr.hierarchy.documents import store_error, writable
 from daskzarr.metadata.json_text import format_object, parse_object
 from daskzarr.receipt import Receipt
 from daskzarr.receipt_text import format_batch, parse_batches
-from daskzarr.store import CreateStore, ListableStore, Listing, Location
-from daskzarr.store.retries import get_many, persist
+from daskzarr.stores import CreateStore, ListableStore, Listing, Location
+from daskzarr.stores.retries import get_many, persist
 
 __all__ = ["Journal", "Receipt", "begin", "differences", "forget", "journal_for", "journals_of", "noted"]
 
@@ -62,7 +62,7 @@ class Journal:
     Examples
     --------
     >>> import tempfile
-    >>> from daskzarr.store import locate
+    >>> from daskzarr.stores import locate
     >>> place = locate(tempfile.mkdtemp())
     >>> journal = journal_for(place / "a", place / "a", "first")
     >>> begin(journal, {"codecs": ["bytes"]})
@@ -214,7 +214,7 @@ def begin(journal: Journal, terms: Mapping[str, Any], *, exclusive: bool = False
 
     Examples
     --------
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> place = Location(MappingStore({}))
     >>> journal = journal_for(place, place, "first")
     >>> [begin(journal, {"by": name}, exclusive=True) for name in "ab"], journal.terms()

@@ -29,7 +29,7 @@ from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.consolidated import format_stored, read_consolidated, write_v2, write_v3
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, bare, change_attributes, format_of
 from daskzarr.metadata.json_text import json_attributes
-from daskzarr.store import Location, locate
+from daskzarr.stores import Location, locate
 
 
 def update_attributes(

@@ -22,13 +22,13 @@ from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, short
 from daskzarr.hierarchy import StoredArray
 from daskzarr.hierarchy.notes import notes_at
 from daskzarr.hierarchy.staging import Staged
-from daskzarr.journal import Journal, differences, journal_for
+from daskzarr.journal import Journal, differences, journal_for, journals_of, noted
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
 from daskzarr.ownership import Align, Index, Ownership, assign, assign_together, overlapping
 from daskzarr.receipt import Receipt
 from daskzarr.regions import check_cast, place_blocks, reads_from, region_blocks
-from daskzarr.store import Location, SurveyStore
-from daskzarr.store.retries import get_many
+from daskzarr.stores import Location, SurveyStore
+from daskzarr.stores.retries import get_many
 from daskzarr.write_plan import WritePlan, plan_write
 
 WHOLE, OVERWRITE = "whole", "overwrite"
@@ -250,7 +250,7 @@ def take_up(journals: Sequence[Journal], terms: Mapping[str, Any], options: Writ
             hint = ""
         raise ResumeError(
             f"the write that was begun here is another one: {', '.join(different)} differ{hint}; make the same call, "
-            "or write anew with overwrite=True and without resume=",
+            "or begin anew with resume=False (and overwrite=True, where there is to be a new array)",
             url=journal.url,
             node=journal.node,
             field=different[0],
@@ -269,6 +269,8 @@ def resume_from(prepared: Prepared, journal: Journal, target: Location) -> Prepa
     An object that has cells of others too is read, as they may have been written since.
     """
     receipts = journal.receipts()
+    for key in noted(_later(prepared, journal)):
+        receipts.pop(key, None)
     lead = len(target.path) + 1 if target.path else 0
     if receipts and isinstance(target.store, SurveyStore):
         there = {key[lead:]: size for key, size in target.store.survey(target.path)}
@@ -285,6 +287,13 @@ def resume_from(prepared: Prepared, journal: Journal, target: Location) -> Prepa
         if found != receipts[key].digest:
             del receipts[key]
     return replace(prepared, journal=journal, resumed=Resumed(target, receipts))
+
+
+def _later(prepared: Prepared, journal: Journal) -> list[Journal]:
+    """The writes of the same node that were begun after one."""
+    started = journal.started
+    home = home_of(prepared.place, prepared.options)
+    return [other for other in journals_of(prepared.place, home) if other.started > started]
 
 
 def prepare_regions(

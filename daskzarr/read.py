@@ -20,7 +20,7 @@ from daskzarr.graph.generation import generation_of
 from daskzarr.graph.read import read_array
 from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node
 from daskzarr.metadata import ZarrFormat
-from daskzarr.store import locate
+from daskzarr.stores import locate
 from daskzarr.synonyms import one_of
 
 _MANY_BLOCKS = 5_000

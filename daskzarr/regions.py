@@ -18,7 +18,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.graph.read import sources
 from daskzarr.hierarchy import StoredArray, writable
-from daskzarr.store import Location
+from daskzarr.stores import Location
 
 
 def check_array(arr: Any) -> None:

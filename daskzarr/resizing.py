@@ -20,7 +20,7 @@ from daskzarr.hierarchy.publishing import publish_metadata, with_shape
 from daskzarr.journal import Journal, begin, journal_for, journals_of, noted
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, v2, v3
 from daskzarr.receipt import Receipt
-from daskzarr.store import ListableStore, Location
+from daskzarr.stores import ListableStore, Location
 from daskzarr.trimming import Item, Outskirts, Trim, trim_objects
 
 VERB = "resize"

@@ -13,7 +13,7 @@ from daskzarr.codecs import CodecPipeline
 from daskzarr.codecs.base import Array
 from daskzarr.codecs.sharding import Index, ShardingCodec, inner_count
 from daskzarr.errors import CodecError, MissingChunkError
-from daskzarr.store import Buffer, RangeStore, Store, VersionedStore
+from daskzarr.stores import Buffer, RangeStore, Store, VersionedStore
 
 _MOST_BYTES = 64 * 2**20
 _TRIES = 5

@@ -19,8 +19,8 @@ from daskzarr.hierarchy import store_error
 from daskzarr.journal import Journal
 from daskzarr.receipt import Receipt
 from daskzarr.shard_io import forget_index
-from daskzarr.store import ListableStore, Listing, Location, SurveyStore
-from daskzarr.store.retries import persist
+from daskzarr.stores import ListableStore, Listing, Location, SurveyStore
+from daskzarr.stores.retries import persist
 
 Index = tuple[int, ...]
 Item = str | Index | Box

@@ -37,7 +37,7 @@ from daskzarr.prepare import (
 from daskzarr.read import from_zarr
 from daskzarr.regions import check_array, check_cast, check_store, place_blocks, reads_from
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
-from daskzarr.store import Location, MovingStore, durable, locate
+from daskzarr.stores import Location, MovingStore, durable, locate
 from daskzarr.synonyms import one_of
 from daskzarr.write_plan import WritePlan
 
@@ -291,7 +291,8 @@ def _new_array(
     try:
         look_around(place, zarr_format, overwrite=overwrite)
     except NodeExistsError as error:
-        if prepared.journal is not None and prepared.journal.begun and not prepared.journal.finished:
+        journal = prepared.journal
+        if journal is not None and not options.resume and journal.begun and not journal.finished:
             error.message += "; it is from a write that did not end: the same call with resume=True goes on with it"
         raise
     if not overwrite:

@@ -28,7 +28,7 @@ from daskzarr import (
     to_zarr,
 )
 from daskzarr.appending import append
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import READS, FaultyStore, RecordingStore, distinct_values
 
 FORMATS = {

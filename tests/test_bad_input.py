@@ -34,8 +34,8 @@ from daskzarr import (
     open_group,
     to_zarr,
 )
-from daskzarr.store import LocalStore, MappingStore, open_store
-from daskzarr.store.retries import RetryBudget
+from daskzarr.stores import LocalStore, MappingStore, open_store
+from daskzarr.stores.retries import RetryBudget
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
 
 # distributed does this to every error that leaves a worker: it pickles with its causes then.
@@ -49,7 +49,7 @@ CHUNK_BYTES = 2 * 4 * 4
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch):
     """What fails in a way that may pass is tried again, here without waiting."""
-    monkeypatch.setattr("daskzarr.store.retries.BUDGET", RetryBudget(first_wait=1e-4))
+    monkeypatch.setattr("daskzarr.stores.retries.BUDGET", RetryBudget(first_wait=1e-4))
 
 
 @pytest.fixture

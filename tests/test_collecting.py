@@ -16,8 +16,8 @@ from daskzarr.block_grid import BlockGrid, cuts
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.journal import journals_of
 from daskzarr.ownership import assign
-from daskzarr.store import LocalStore, MappingStore, beside, locate
-from daskzarr.store_arrays import store
+from daskzarr.stores import LocalStore, MappingStore, beside, locate
+from daskzarr.storing import store
 from daskzarr.testing import FaultyStore, distinct_values
 
 VALUES = distinct_values((24, 12), "i4", 1)

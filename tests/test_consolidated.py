@@ -32,7 +32,7 @@ from daskzarr import (
     to_zarr,
     update_attributes,
 )
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer, distinct_values
 
 pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part in the Zarr format 3")

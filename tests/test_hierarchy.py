@@ -21,7 +21,7 @@ from daskzarr import (
     open_group,
 )
 from daskzarr.hierarchy.tree import draw_tree
-from daskzarr.store import LocalStore, MappingStore, open_store
+from daskzarr.stores import LocalStore, MappingStore, open_store
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer
 
 EXPECTED = {

@@ -29,7 +29,7 @@ from daskzarr.journal import (
     noted,
 )
 from daskzarr.receipt_text import format_batch, parse_batches
-from daskzarr.store import FilesystemStore, LocalStore, Location, MappingStore
+from daskzarr.stores import FilesystemStore, LocalStore, Location, MappingStore
 from daskzarr.testing import FaultyStore, RecordingStore
 
 STORED = Receipt("c/0/1", 1024, 0xA1B2C3D4, 0.00125)

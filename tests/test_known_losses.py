@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import daskzarr
-from daskzarr.store import LocalStore
-from daskzarr.store_arrays import store
+from daskzarr.stores import LocalStore
+from daskzarr.storing import store
 from daskzarr.testing import RecordingStore
 
 zarr = pytest.importorskip("zarr", minversion="3.1")

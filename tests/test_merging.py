@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daskzarr import AlignmentError, CodecError, DaskZarrError, create_array, from_zarr, open_array, to_zarr
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
 
 KINDS = ("v3", "sharded", "rectilinear", "v2", "n5")
@@ -439,7 +439,7 @@ import sys, pickle
 import dask, dask.array as da, numpy as np
 from daskzarr import create_array, from_zarr, to_zarr
 from daskzarr.appending import append
-from daskzarr.store_arrays import store
+from daskzarr.storing import store
 assert da.array_expr_enabled()
 root = sys.argv[1]
 values = np.arange(40 * 30, dtype="i4").reshape(40, 30)

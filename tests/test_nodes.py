@@ -28,7 +28,7 @@ from daskzarr import (
     to_zarr,
     update_attributes,
 )
-from daskzarr.store import LocalStore, MappingStore, open_store
+from daskzarr.stores import LocalStore, MappingStore, open_store
 from daskzarr.testing import FaultyStore, RecordingStore, distinct_values
 
 FORMATS = [2, 3, "n5"]

@@ -27,7 +27,7 @@ from daskzarr import (
 )
 from daskzarr.hierarchy.publishing import publish_metadata, with_shape
 from daskzarr.rectilinear_grid import RectilinearGrid, runs_of
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import FaultyStore, RecordingStore
 from daskzarr.testing.store_wrapper import StoreWrapper
 

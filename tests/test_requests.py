@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daskzarr import AlignmentError, create_array, create_group, from_zarr, open_array, open_group, plan, to_zarr
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
 from daskzarr.write_plan import fan_in
 

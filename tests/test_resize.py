@@ -32,7 +32,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import read_box, write_box
 from daskzarr.journal import Receipt, begin, journal_for, journals_of, noted
 from daskzarr.resizing import REACH, finish_pending_trim, resize
-from daskzarr.store import LocalStore, Location, MappingStore, beside
+from daskzarr.stores import LocalStore, Location, MappingStore, beside
 from daskzarr.testing import FaultyStore, RecordingStore, distinct_values
 from daskzarr.testing.store_wrapper import StoreWrapper
 

@@ -20,7 +20,7 @@ from daskzarr.codecs import ChunkSpec, CodecPipeline
 from daskzarr.metadata import NamedConfig
 from daskzarr.metadata.shards import shard_config
 from daskzarr.shard_io import IndexCache, read_part_of_shard, reads_less
-from daskzarr.store import LocalStore, MappingStore, RangeStore, VersionedStore, open_store
+from daskzarr.stores import LocalStore, MappingStore, RangeStore, VersionedStore, open_store
 from daskzarr.testing import RecordingStore, distinct_values
 
 ABSENT = 2**64 - 1

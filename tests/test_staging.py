@@ -40,7 +40,7 @@ from daskzarr.hierarchy.documents import node_exists
 from daskzarr.hierarchy.staging import begin_stage, recover, stage, swap
 from daskzarr.metadata import GroupMetadata
 from daskzarr.settings import ArraySettings, new_array_metadata
-from daskzarr.store import LocalStore, Location, MappingStore, locate, open_store
+from daskzarr.stores import LocalStore, Location, MappingStore, locate, open_store
 from daskzarr.testing.store_wrapper import StoreWrapper
 
 CHUNK_KEYS = {3: "c/{}", 2: "{}", "n5": "{}"}

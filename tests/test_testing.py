@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import daskzarr.testing
 from daskzarr import create_array, from_zarr, to_zarr
-from daskzarr.store import ListableStore, LocalStore, MappingStore, ReadIntoStore, WritableStore
+from daskzarr.stores import ListableStore, LocalStore, MappingStore, ReadIntoStore, WritableStore
 from daskzarr.testing import (
     FaultyStore,
     RecordingStore,

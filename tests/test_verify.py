@@ -31,7 +31,7 @@ from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.hierarchy.notes import notes_at
 from daskzarr.journal import Receipt, begin, journal_for
 from daskzarr.nodes import consolidate
-from daskzarr.store import LocalStore, MappingStore, locate, retries
+from daskzarr.stores import LocalStore, MappingStore, locate, retries
 from daskzarr.testing import FaultyStore, RecordingStore, WebServer
 from daskzarr.verification import GroupReport, VerifyReport, verify
 

@@ -24,7 +24,7 @@ from daskzarr.graph.write_tasks import write_block, write_cell, write_gathered, 
 from daskzarr.journal import Journal
 from daskzarr.ownership import Cell, assign, assign_together
 from daskzarr.receipt import Outcome
-from daskzarr.store import locate
+from daskzarr.stores import locate
 from daskzarr.write_plan import WritePlan, plan_write, together
 
 VALUES = itertools.count()  # blocks that differ, so that no two writes have a step in common

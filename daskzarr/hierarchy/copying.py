@@ -8,7 +8,7 @@ from daskzarr.errors import NodeExistsError, StoreError, raise_from
 from daskzarr.hierarchy.documents import list_dir, store_error, writable
 from daskzarr.metadata import n5, v2, v3
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT
-from daskzarr.store import ListableStore, Location
+from daskzarr.stores import ListableStore, Location
 
 # In the order in which they are written: what shows a node comes after what only belongs to it.
 _DOCUMENTS = (

@@ -11,7 +11,7 @@ from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError, Uns
 from daskzarr.metadata import ZarrFormat, n5, v2
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, Documents, formats_from, is_array
 from daskzarr.metadata.json_text import parse_object
-from daskzarr.store import Buffer, ListableStore, Listing, Location, Store, WritableStore, without_credentials
+from daskzarr.stores import Buffer, ListableStore, Listing, Location, Store, WritableStore, without_credentials
 
 _DOTTED = re.compile(r"\d+(\.\d+)+")
 

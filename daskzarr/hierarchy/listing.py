@@ -8,7 +8,7 @@ from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy.documents import Found, find_many, list_group
 from daskzarr.metadata import ZarrFormat
 from daskzarr.metadata.documents import format_of, is_array
-from daskzarr.store import Location
+from daskzarr.stores import Location
 
 _LISTINGS_AT_ONCE = 16
 

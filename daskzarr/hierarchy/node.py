@@ -17,7 +17,7 @@ from daskzarr.hierarchy.tree import draw_tree
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, v2
 from daskzarr.metadata.consolidated import Consolidated
 from daskzarr.metadata.documents import Documents, formats_from, read_metadata
-from daskzarr.store import Location
+from daskzarr.stores import Location
 
 
 @dataclass(frozen=True, slots=True)

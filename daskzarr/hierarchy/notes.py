@@ -7,7 +7,7 @@ from typing import Any
 
 from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy.documents import node_exists
-from daskzarr.store import Location, beside, locate, parent
+from daskzarr.stores import Location, beside, locate, parent
 
 
 def notes_of(location: Location) -> Location | None:
@@ -17,7 +17,7 @@ def notes_of(location: Location) -> Location | None:
 
     Examples
     --------
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> notes_of(Location(MappingStore({}))) is None
     True
     """

@@ -12,7 +12,7 @@ from daskzarr.hierarchy.node import StoredArray, StoredGroup, node_of
 from daskzarr.metadata import ZarrFormat, v2, v3
 from daskzarr.metadata.consolidated import Consolidated, read_consolidated
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, CONSOLIDATED_MEMBER, FORMATS, NODE_DOCUMENTS, Document
-from daskzarr.store import Location, locate
+from daskzarr.stores import Location, locate
 
 
 def open_array(

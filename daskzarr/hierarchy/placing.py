@@ -24,7 +24,7 @@ from daskzarr.hierarchy.registers import Register, changing, enter, register_of_
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, n5, v2, v3
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, write_metadata
 from daskzarr.metadata.json_text import format_object
-from daskzarr.store import ListableStore, Location
+from daskzarr.stores import ListableStore, Location
 
 DOCUMENT_NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
     3: (v3.DOCUMENT,),

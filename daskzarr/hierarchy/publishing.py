@@ -19,7 +19,7 @@ from daskzarr.metadata.consolidated import format_stored
 from daskzarr.metadata.documents import Document, read_metadata, write_metadata
 from daskzarr.metadata.json_text import parse_object
 from daskzarr.rectilinear_grid import Edges, RectilinearGrid, Runs
-from daskzarr.store import Location
+from daskzarr.stores import Location
 
 _NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
     3: (v3.DOCUMENT,),

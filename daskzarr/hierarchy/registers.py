@@ -11,7 +11,7 @@ from daskzarr.hierarchy.documents import ancestors, get_document, set_document, 
 from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.consolidated import change, format_stored, lists, read_entries
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, CONSOLIDATED_MEMBER, Document, Documents
-from daskzarr.store import Location
+from daskzarr.stores import Location
 
 changing = threading.RLock()
 """Held while a document is read, changed and written, so that threads of this process lose no change of another."""

@@ -39,10 +39,10 @@ from daskzarr.hierarchy.registers import changing, enter, strike
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, format_of, write_metadata
 from daskzarr.metadata.json_text import format_object
-from daskzarr.store import Buffer, ListableStore, LocalStore, Location, MappingStore, MovingStore, SweepStore, parent
-from daskzarr.store.exchange import exchange
-from daskzarr.store.folder_lock import lock_folder
-from daskzarr.store.retries import persist
+from daskzarr.stores import Buffer, ListableStore, LocalStore, Location, MappingStore, MovingStore, SweepStore, parent
+from daskzarr.stores.exchange import exchange
+from daskzarr.stores.folder_lock import lock_folder
+from daskzarr.stores.retries import persist
 
 _Result = TypeVar("_Result")
 
@@ -501,7 +501,8 @@ def _clear_own(staged: Staged) -> None:
     with _alone(staged.beside):
         if _read_mark(staged.beside) is None:
             for one in map(staged.of, staged.tokens):
-                delete_below(one.staged)
+                if _token_at(one.staged) is None:
+                    delete_below(one.staged)
 
 
 def _gone(place: Location) -> NodeNotFoundError:

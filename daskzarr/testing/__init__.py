@@ -2,7 +2,7 @@
 
 Names are loaded when first used: only the contract needs pytest, and only the strategies need hypothesis.
 
->>> from daskzarr.store import MappingStore
+>>> from daskzarr.stores import MappingStore
 >>> store = RecordingStore(MappingStore({"a": b"123"}))
 >>> store.get("a"), store.requests
 (b'123', [Request(kind='get', key='a')])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from daskzarr.store import Store
+from daskzarr.stores import Store
 from daskzarr.testing.recording_store import READS
 from daskzarr.testing.store_wrapper import StoreWrapper
 
@@ -28,7 +28,7 @@ class FaultyStore(StoreWrapper):
 
     Examples
     --------
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> store = FaultyStore(MappingStore({"a": b"1", "b": b"2"}), {"b*": PermissionError("no")})
     >>> store.get("a")
     b'1'

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from daskzarr.store import Buffer, Store
+from daskzarr.stores import Buffer, Store
 from daskzarr.testing.store_wrapper import StoreWrapper
 
 READS = ("get", "get_many", "get_ranges", "read_into")
@@ -35,7 +35,7 @@ class RecordingStore(StoreWrapper):
 
     Examples
     --------
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> store = RecordingStore(MappingStore({}))
     >>> store.set("a", b"1")
     >>> list(store.get_many(["a", "b"]))

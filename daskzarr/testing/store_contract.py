@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.store import Buffer, ListableStore, ReadIntoStore, Store, WritableStore
+from daskzarr.stores import Buffer, ListableStore, ReadIntoStore, Store, WritableStore
 
 _RANGES = {
     "first bytes": (0, 5),
@@ -81,7 +81,7 @@ class StoreContract:
     """Tests of a store. Inherit them under a name that pytest collects, and give a fixture ``store``.
 
     The store has to be empty when a test begins, and no other test's. What is tested follows from the protocols
-    (:mod:`daskzarr.store.protocol`) that the store keeps: one that can only be read needs a :meth:`seed` of its own.
+    (:mod:`daskzarr.stores.protocol`) that the store keeps: one that can only be read needs a :meth:`seed` of its own.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class StoreContract:
     Examples
     --------
     >>> import pytest
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> class TestMyStore(StoreContract):
     ...     @pytest.fixture
     ...     def store(self):

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.store import (
+from daskzarr.stores import (
     AppendStore,
     Buffer,
     CreateStore,

@@ -21,8 +21,8 @@ from daskzarr.hierarchy.placing import DOCUMENT_NAMES
 from daskzarr.journal import Journal, journals_of, noted
 from daskzarr.metadata import ChunkGrid
 from daskzarr.receipt import Receipt
-from daskzarr.store import ListableStore, Location, Store, SurveyStore, SweepStore
-from daskzarr.store.retries import persist
+from daskzarr.stores import ListableStore, Location, Store, SurveyStore, SweepStore
+from daskzarr.stores.retries import persist
 from daskzarr.verification.objects import Batch, Index, Rules, Tally
 from daskzarr.verification.report import Level
 

@@ -18,8 +18,8 @@ from daskzarr.chunk_grid import Box
 from daskzarr.errors import raise_from
 from daskzarr.receipt import Receipt
 from daskzarr.shard_io import decode_part_of_shard
-from daskzarr.store import Buffer, SizedStore
-from daskzarr.store.retries import get_many, persist
+from daskzarr.stores import Buffer, SizedStore
+from daskzarr.stores.retries import get_many, persist
 from daskzarr.verification.report import Level
 
 Index = tuple[int, ...]

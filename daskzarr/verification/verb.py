@@ -17,8 +17,8 @@ from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_at, notes_of
 from daskzarr.hierarchy.opening import known_format, open_node
 from daskzarr.metadata import ZarrFormat
-from daskzarr.store import Location, locate
-from daskzarr.store.retries import persist
+from daskzarr.stores import Location, locate
+from daskzarr.stores.retries import persist
 from daskzarr.verification.arrays import Inspection, can_list, inspect_array, unfinished_writes
 from daskzarr.verification.objects import Tally, check_objects
 from daskzarr.verification.report import KINDS, GroupReport, Level, VerifyReport

@@ -18,7 +18,7 @@ import numpy as np
 
 import daskzarr
 from daskzarr.resizing import resize
-from daskzarr.store_arrays import store
+from daskzarr.storing import store
 
 # Verbs are loaded when first used: now, once, and not in every process that is forked.
 VERBS = {name: getattr(daskzarr, name) for name in daskzarr.__all__}

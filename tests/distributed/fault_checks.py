@@ -16,7 +16,7 @@ import daskzarr
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.journal import journals_of, noted
-from daskzarr.store import locate
+from daskzarr.stores import locate
 
 from .fault_cases import DOCUMENTS, LINE, resize
 

@@ -143,7 +143,7 @@ def _is_chunk(path, event):
 
 def _torn_writes():
     """Files are written in place, in two parts."""
-    from daskzarr.store.local import LocalStore
+    from daskzarr.stores.local import LocalStore
 
     def write(self, key, value):
         path, half = Path(self.root, key), len(value) // 2
@@ -158,7 +158,7 @@ def _torn_writes():
 
 def _lost_objects():
     """Of some objects nothing is written."""
-    from daskzarr.store.local import LocalStore
+    from daskzarr.stores.local import LocalStore
 
     write = LocalStore.set
     LocalStore.set = lambda self, key, value: None if _unlucky(key) else write(self, key, value)

@@ -36,7 +36,7 @@ class CountedWrites(WorkerPlugin):
 
     def setup(self, worker):
         """Put a note behind the method; each worker, restarted or not, is a process of its own."""
-        from daskzarr.store import LocalStore
+        from daskzarr.stores import LocalStore
 
         put = LocalStore.set
 

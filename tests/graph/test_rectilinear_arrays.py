@@ -32,7 +32,7 @@ from daskzarr.chunk_grid import Box, RegularGrid
 from daskzarr.chunk_io import read_box
 from daskzarr.metadata import v3
 from daskzarr.rectilinear_grid import Edges, RectilinearGrid, runs_of
-from daskzarr.store import LocalStore, MappingStore
+from daskzarr.stores import LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
 
 LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}

@@ -35,7 +35,7 @@ from daskzarr import (
 )
 from daskzarr.byte_range import ByteRange
 from daskzarr.receipt import Written
-from daskzarr.store import FilesystemStore, LocalStore, MappingStore
+from daskzarr.stores import FilesystemStore, LocalStore, MappingStore
 from daskzarr.testing import READS, RecordingStore, distinct_values
 
 ABSENT = 2**64 - 1

@@ -23,7 +23,7 @@ from daskzarr.metadata import ArrayMetadata, DataType, NamedConfig, v2
 from daskzarr.metadata.array import strip_for_reading
 from daskzarr.metadata.json_text import format_object, parse_object
 from daskzarr.rectilinear_grid import RectilinearGrid
-from daskzarr.store import Location, MappingStore
+from daskzarr.stores import Location, MappingStore
 
 SEVERAL_BYTES = ["i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16", "U1", "U3"]
 ONE_BYTE = ["b1", "i1", "u1", "S1", "S5", "V1", "V4"]

@@ -24,7 +24,7 @@ from daskzarr.metadata import ArrayMetadata, DataType, NamedConfig, default_fill
 from daskzarr.metadata.array import strip_for_reading
 from daskzarr.metadata.json_text import format_object, parse_object
 from daskzarr.rectilinear_grid import RectilinearGrid
-from daskzarr.store import Location, MappingStore
+from daskzarr.stores import Location, MappingStore
 
 NAMES = (
     ["bool"]

@@ -8,7 +8,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from daskzarr.errors import MetadataError, UnsupportedError
-from daskzarr.store import FilesystemStore, LocalStore, Location, MappingStore, beside, durable, open_store
+from daskzarr.stores import FilesystemStore, LocalStore, Location, MappingStore, beside, durable, open_store
 from daskzarr.testing import FaultyStore, RecordingStore
 
 

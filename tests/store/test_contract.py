@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import fsspec
 import pytest
 
-from daskzarr.store import FilesystemStore, LocalStore, MappingStore, ReadIntoStore, Store, locate, open_store
+from daskzarr.stores import FilesystemStore, LocalStore, MappingStore, ReadIntoStore, Store, locate, open_store
 from daskzarr.testing import FaultyStore, RecordingStore, StoreContract, WebServer
 
 
@@ -77,7 +77,7 @@ class TestLocal(StoreContract):
 class TestLocalWithoutUnnamedFiles(StoreContract):
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("daskzarr.store.local._UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local._UNNAMED", 0)
         return LocalStore(str(tmp_path))
 
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from daskzarr.store import LocalStore, folders
+from daskzarr.stores import LocalStore, folders
 from daskzarr.testing import distinct_values
 
 OLD, NEW = distinct_values((5000,), "<u8").tobytes(), distinct_values((9000,), "<u8", start=5000).tobytes()
@@ -28,7 +28,7 @@ def root(tmp_path):
 def way(request, monkeypatch):
     """Each of the two ways in which files are written."""
     if request.param == "named files":
-        monkeypatch.setattr("daskzarr.store.local._UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local._UNNAMED", 0)
     return request.param
 
 
@@ -502,7 +502,7 @@ def test_threads_that_write_one_key_leave_a_whole_value_and_nothing_else(store, 
 ROUNDS = 100
 CHILD = f"""
 import sys
-from daskzarr.store import LocalStore, local
+from daskzarr.stores import LocalStore, local
 if sys.argv[3] == "named files":
     local._UNNAMED = 0
 SIZE = {SIZE}

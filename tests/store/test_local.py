@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from daskzarr.store import LocalStore
+from daskzarr.stores import LocalStore
 from daskzarr.testing import distinct_values
 
 OLD, NEW = distinct_values((5000,), "<u8").tobytes(), distinct_values((9000,), "<u8", start=5000).tobytes()
@@ -24,7 +24,7 @@ def root(tmp_path):
 def store(request, root, monkeypatch):
     """A store, by each of the two ways in which files are written."""
     if request.param == "named files":
-        monkeypatch.setattr("daskzarr.store.local._UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local._UNNAMED", 0)
     return LocalStore(str(root))
 
 
@@ -155,7 +155,7 @@ def test_an_error_while_putting_a_value_in_its_place_changes_nothing(store, root
 
 
 def test_an_error_of_closing_is_an_error_of_writing(root, monkeypatch):
-    monkeypatch.setattr("daskzarr.store.local._UNNAMED", 0)
+    monkeypatch.setattr("daskzarr.stores.local._UNNAMED", 0)
     store = LocalStore(str(root))
     store.set("a/b", OLD)
     close, closed = os.close, []
@@ -303,7 +303,7 @@ def test_deleting_a_folder_goes_on_where_another_process_was_faster(store, root,
 CHILD = """
 import sys
 import numpy as np
-from daskzarr.store import LocalStore
+from daskzarr.stores import LocalStore
 store = LocalStore(sys.argv[1])
 for i in range(1000):
     store.set(sys.argv[2].format(i), (np.arange(2**19, dtype="<u8") + i * 2**19).tobytes())

@@ -14,15 +14,15 @@ import pytest
 
 from daskzarr import StoreError, UnsupportedError, from_zarr, to_zarr
 from daskzarr.byte_range import ByteRange
-from daskzarr.store import FilesystemStore, LocalStore, MappingStore, RangeStore, VersionedStore, open_store
-from daskzarr.store.retries import RetryBudget
+from daskzarr.stores import FilesystemStore, LocalStore, MappingStore, RangeStore, VersionedStore, open_store
+from daskzarr.stores.retries import RetryBudget
 from daskzarr.testing import RecordingStore, WebServer, distinct_values
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     """Servers that fail are tried again as often as ever, but without waiting."""
-    monkeypatch.setattr("daskzarr.store.retries.BUDGET", RetryBudget(first_wait=1e-4))
+    monkeypatch.setattr("daskzarr.stores.retries.BUDGET", RetryBudget(first_wait=1e-4))
 
 
 VALUE = distinct_values((100,), "uint8", 1).tobytes()

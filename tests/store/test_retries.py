@@ -19,8 +19,8 @@ from daskzarr.errors import (
     StorePermissionError,
     UnsupportedError,
 )
-from daskzarr.store import MappingStore, retries
-from daskzarr.store.retries import RetryBudget, get_many, is_transient, persist
+from daskzarr.stores import MappingStore, retries
+from daskzarr.stores.retries import RetryBudget, get_many, is_transient, persist
 from daskzarr.testing import FaultyStore, RecordingStore
 
 QUICK = RetryBudget(seconds=5, attempts=4, first_wait=0.001)

@@ -28,7 +28,7 @@ from daskzarr import (
     open_group,
     to_zarr,
 )
-from daskzarr.store import FilesystemStore, LocalStore, Location, MappingStore, locate, open_store
+from daskzarr.stores import FilesystemStore, LocalStore, Location, MappingStore, locate, open_store
 from daskzarr.testing import RecordingStore, WebServer, distinct_values
 
 CELLS = distinct_values((5, 4), "int32")

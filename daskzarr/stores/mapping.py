@@ -10,7 +10,7 @@ from typing import Any
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
-from daskzarr.store.protocol import Buffer, Listing, get_each
+from daskzarr.stores.protocol import Buffer, Listing, get_each
 
 _known: weakref.WeakValueDictionary[int, MappingStore] = weakref.WeakValueDictionary()
 _by_token: weakref.WeakValueDictionary[str, MappingStore] = weakref.WeakValueDictionary()

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
-from daskzarr.store.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
-from daskzarr.store.protocol import Buffer, Listing, Store
+from daskzarr.stores.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
+from daskzarr.stores.protocol import Buffer, Listing, Store
 
 _Result = TypeVar("_Result")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from daskzarr.store.filesystem import FilesystemStore, protocols
-from daskzarr.store.local import LocalStore
-from daskzarr.store.protocol import Location, Store
+from daskzarr.stores.filesystem import FilesystemStore, protocols
+from daskzarr.stores.local import LocalStore
+from daskzarr.stores.protocol import Location, Store
 
 _ENDING = ".daskzarr"
 _WEB = {"http", "https"}

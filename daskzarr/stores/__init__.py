@@ -1,12 +1,12 @@
 """Bytes under keys. Knows nothing of Zarr."""
 
-from daskzarr.store.beside import beside, parent
-from daskzarr.store.credentials import without_credentials
-from daskzarr.store.durable import Durability, durable
-from daskzarr.store.filesystem import FilesystemStore
-from daskzarr.store.local import LocalStore
-from daskzarr.store.mapping import MappingStore
-from daskzarr.store.protocol import (
+from daskzarr.stores.beside import beside, parent
+from daskzarr.stores.credentials import without_credentials
+from daskzarr.stores.durable import Durability, durable
+from daskzarr.stores.filesystem import FilesystemStore
+from daskzarr.stores.local import LocalStore
+from daskzarr.stores.mapping import MappingStore
+from daskzarr.stores.protocol import (
     AppendStore,
     Buffer,
     CreateStore,
@@ -25,7 +25,7 @@ from daskzarr.store.protocol import (
     WritableStore,
     node_path,
 )
-from daskzarr.store.url import locate, open_store
+from daskzarr.stores.url import locate, open_store
 
 __all__ = [
     "AppendStore",

@@ -176,7 +176,7 @@ class SyncingStore(WritableStore, Protocol):
 class Location:
     """A path inside a store; ``""`` is the top.
 
-    >>> from daskzarr.store import MappingStore
+    >>> from daskzarr.stores import MappingStore
     >>> (Location(MappingStore({}), "a") / "b").path
     'a/b'
     """

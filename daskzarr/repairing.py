@@ -11,8 +11,8 @@ from daskzarr.errors import MetadataError, raise_from
 from daskzarr.hierarchy import open_array
 from daskzarr.hierarchy.documents import store_error, writable
 from daskzarr.metadata import ZarrFormat
-from daskzarr.store import Location, locate
-from daskzarr.store.retries import persist
+from daskzarr.stores import Location, locate
+from daskzarr.stores.retries import persist
 from daskzarr.verification import VerifyReport, verify
 from daskzarr.verification.report import Level
 from daskzarr.write import to_zarr

@@ -25,8 +25,8 @@ from daskzarr import (
     to_zarr,
 )
 from daskzarr.appending import append
-from daskzarr.store import MappingStore
-from daskzarr.store_arrays import store
+from daskzarr.stores import MappingStore
+from daskzarr.storing import store
 from daskzarr.testing import READS, FaultyStore, RecordingStore, distinct_values
 
 VALUES = distinct_values((20, 14), "i4", 1)

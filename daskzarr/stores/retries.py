@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from daskzarr.errors import DaskZarrError, StoreError
-from daskzarr.store.protocol import Buffer, Store
+from daskzarr.stores.protocol import Buffer, Store
 
 _Result = TypeVar("_Result")
 

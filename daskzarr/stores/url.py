@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from daskzarr.errors import MetadataError, UnsupportedError
-from daskzarr.store.credentials import without_credentials
-from daskzarr.store.filesystem import MISSING, FilesystemStore
-from daskzarr.store.local import LocalStore
-from daskzarr.store.mapping import MappingStore
-from daskzarr.store.protocol import Location, Store
-from daskzarr.store.zarr_python import location_of_zarr_python
+from daskzarr.stores.credentials import without_credentials
+from daskzarr.stores.filesystem import MISSING, FilesystemStore
+from daskzarr.stores.local import LocalStore
+from daskzarr.stores.mapping import MappingStore
+from daskzarr.stores.protocol import Location, Store
+from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
 _PLACED_BY_OPTIONS = {"dir", "reference"}

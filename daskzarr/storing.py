@@ -16,7 +16,7 @@ from daskzarr.hierarchy import open_array
 from daskzarr.ownership import Align
 from daskzarr.prepare import Prepared, WriteOptions, prepare_regions
 from daskzarr.regions import check_array, check_store
-from daskzarr.store import Location, durable, locate
+from daskzarr.stores import Location, durable, locate
 
 
 def store(

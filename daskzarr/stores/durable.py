@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from daskzarr.errors import MetadataError, UnsupportedError, short
-from daskzarr.store.filesystem import FilesystemStore, protocols
-from daskzarr.store.protocol import Store, SyncingStore
+from daskzarr.stores.filesystem import FilesystemStore, protocols
+from daskzarr.stores.protocol import Store, SyncingStore
 
 Durability = Literal["close", "fsync"]
 LEVELS: tuple[Durability, ...] = ("close", "fsync")
@@ -33,7 +33,7 @@ def durable(store: Store, level: Durability) -> Store:
 
     Examples
     --------
-    >>> from daskzarr.store import LocalStore
+    >>> from daskzarr.stores import LocalStore
     >>> durable(LocalStore("/data/a.zarr"), "fsync")
     LocalStore(root='/data/a.zarr', sync=True)
     """

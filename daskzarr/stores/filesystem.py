@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
-from daskzarr.store.protocol import Buffer, Listing, get_each
+from daskzarr.stores.protocol import Buffer, Listing, get_each
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _BATCH = 256

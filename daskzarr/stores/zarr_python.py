@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from daskzarr.errors import UnsupportedError
-from daskzarr.store.local import LocalStore
-from daskzarr.store.mapping import MappingStore
-from daskzarr.store.protocol import Location, Store
+from daskzarr.stores.local import LocalStore
+from daskzarr.stores.mapping import MappingStore
+from daskzarr.stores.protocol import Location, Store
 
 
 def location_of_zarr_python(place: Any, store_on: Callable[[Any, str], Store]) -> Location:
