@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import dask.array as da
 
@@ -28,7 +28,9 @@ def repair(
     storage_options: Mapping[str, Any] | None = None,
     zarr_format: ZarrFormat | None = None,
     remove_leftovers: bool = True,
-    **settings: Any,
+    journal: Any = None,
+    write_empty_chunks: bool = False,
+    durability: Literal["close", "fsync"] = "close",
 ) -> VerifyReport:
     """Write again just those objects of an array that were found lost or damaged, and look again.
 
@@ -44,8 +46,8 @@ def repair(
         How far to look, as for :func:`verify`, before and after. Default ``"digest"``: the bytes themselves.
     remove_leftovers
         Whether unfinished files of killed writers are deleted. Default True; no other write may be running then.
-    **settings
-        Further ones of :func:`to_zarr` for an array that exists, such as ``durability`` or ``write_empty_chunks``.
+    journal, write_empty_chunks, durability
+        As for :func:`to_zarr`.
 
     Returns
     -------
@@ -59,8 +61,8 @@ def repair(
 
     Notes
     -----
-    A bad object that the array covers whole is not read. Elements of writes that did not end are not repaired: call
-    what began them again, with ``resume=True``.
+    Bad objects are not read. What writes that did not end have left undone is not repaired: call what began them again,
+    with ``resume=True``.
 
     Examples
     --------
@@ -74,7 +76,7 @@ def repair(
     location = locate(url, component, storage_options)
     target = open_array(location, zarr_format=zarr_format)
     place: dict[str, Any] = {"storage_options": storage_options, "zarr_format": zarr_format}
-    look = {**place, "level": level, "journal": settings.get("journal")}
+    look = {**place, "level": level, "journal": journal}
     if report is None:
         report = verify(url, component, **look)
     if not isinstance(report, VerifyReport) or (report.url, report.node) != (location.store.url, location.path):
@@ -90,7 +92,17 @@ def repair(
         for key in report.leftover:
             _delete(location, key)
     if report.bad:
-        to_zarr(arr, url, component, mode="r+", only=report.bad, **place, **settings)
+        to_zarr(
+            arr,
+            url,
+            component,
+            mode="r+",
+            only=report.bad,
+            journal=journal,
+            write_empty_chunks=write_empty_chunks,
+            durability=durability,
+            **place,
+        )
     found: VerifyReport = verify(url, component, **look)
     return found
 

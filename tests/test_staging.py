@@ -453,8 +453,9 @@ def test_another_write_that_was_complete_goes_first(local):
     assert local.left() == {}
 
 
+@pytest.mark.parametrize("after", [2, 4], ids=["before it moved", "after the old one did"])
 @pytest.mark.parametrize("again", ["swap", "recover"])
-def test_if_the_new_node_is_lost_the_old_one_comes_back(tmp_path, monkeypatch, again):
+def test_if_the_new_node_is_lost_the_old_one_comes_back(tmp_path, monkeypatch, again, after):
     restrict("renamed", monkeypatch.setattr)
     kind = Kind("renamed", tmp_path)
     create_group(kind.store)
@@ -462,8 +463,8 @@ def test_if_the_new_node_is_lost_the_old_one_comes_back(tmp_path, monkeypatch, a
     consolidate(kind.store)
     put_staged(kind.stage("a"), 200, 6)
     before = tree(kind.place())
-    staged, _ = half_done(kind, "a", after=4)
-    assert not node_exists(kind.place("a"))
+    staged, _ = half_done(kind, "a", after=after)
+    assert node_exists(kind.place("a")) == (after == 2)
     staged.beside.store.delete_below(staged.staged.path)
     if again == "recover":
         assert recover(staged.place, staged.beside)
@@ -504,13 +505,13 @@ def test_without_its_token_nothing_is_deleted_that_may_be_new(local):
         "{}",
         "{",
         '{"write": "1"}',
-        '{"write": 1, "token": "x", "zarr_format": 3, "copied": false}',
-        '{"write": "1", "token": null, "zarr_format": 3, "copied": false}',
-        '{"write": "1", "token": "x", "zarr_format": 4, "copied": false}',
-        '{"write": "1", "token": "x", "zarr_format": [], "copied": false}',
-        '{"write": "1", "token": "x", "zarr_format": 3, "copied": 0}',
-        '{"write": "../..", "token": "x", "zarr_format": 3, "copied": false}',
-        '{"write": "1", "token": "x", "zarr_format": 3, "copied": false, "newer": 1}',
+        '{"write": 1, "token": "x", "zarr_format": 3, "placed": false}',
+        '{"write": "1", "token": null, "zarr_format": 3, "placed": false}',
+        '{"write": "1", "token": "x", "zarr_format": 4, "placed": false}',
+        '{"write": "1", "token": "x", "zarr_format": [], "placed": false}',
+        '{"write": "1", "token": "x", "zarr_format": 3, "placed": 0}',
+        '{"write": "../..", "token": "x", "zarr_format": 3, "placed": false}',
+        '{"write": "1", "token": "x", "zarr_format": 3, "placed": false, "newer": 1}',
     ],
 )
 def test_a_mark_that_is_not_understood_is_an_error(local, text):

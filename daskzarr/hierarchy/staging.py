@@ -91,12 +91,12 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What the object beside the place says: the write that is complete, and how far its swap has come."""
+    """What the object beside the place says: the write that is complete, and whether it is in its place, all of it."""
 
     write: str
     token: str
     zarr_format: ZarrFormat
-    copied: bool = False
+    placed: bool = False
 
 
 def stage(place: Location, beside: Location | None, write: str) -> Staged:
@@ -287,31 +287,33 @@ def _recover(place: Location, beside: Location) -> bool:
 
 
 def _complete(staged: Staged, mark: _Mark) -> bool:
-    """Do all that is left to do of a swap. False if the new node has been lost, so that the old one came back."""
-    place = staged.place
+    """Do all that is left to do of a swap. False if the new node has been lost, so that the old one is there."""
+    place, new, beside = staged.place, staged.staged, staged.beside
     site = look_above(place, mark.zarr_format, overwrite=True)
     where = _where(staged, mark.token)
-    if mark.copied and where == staged.staged and not node_exists(place):
-        mark = replace(mark, copied=False)  # a process that was late began to copy again, and died
-        _set_mark(staged.beside, mark)
-    lost = not mark.copied and where is None and not _is_there(place)
-    if where == staged.staged and not mark.copied:
-        strike([*site.registers, *site.others], place)
-    if not mark.copied and not _trade_places(staged, mark.token):
-        mark = _copy_in(staged, mark)
+    if mark.placed and where == new and not node_exists(place):
+        mark = replace(mark, placed=False)  # a process that was late began to copy again, and died
+        _set_mark(beside, mark)
+    lost = not mark.placed and where is None and _read_mark(beside) == mark
+    if not mark.placed:
+        if where == new:
+            strike([*site.registers, *site.others], place)
+        if not _trade_places(staged, mark.token):
+            _copy_in(staged, mark)
+        mark = replace(mark, placed=True)
+        _set_mark(beside, mark)
     _enter(place)
-    if mark.copied:
-        _delete(staged.staged, _TOKEN)  # first: from then on it is not whole
-        delete_below(staged.staged)
-    asides = _folders(staged.beside, _ASIDE)
+    _delete(new, _TOKEN)  # first: from then on what was copied is not whole
+    delete_below(new)
+    asides = _folders(beside, _ASIDE)
     if not _is_there(place):  # another process has just moved the new node to one of them, and will find out
         raise _gone(place)
     for aside in asides:
-        if mark.copied or _token_at(aside) != mark.token:
+        if _token_at(aside) != mark.token:
             delete_below(aside)
     if _token_at(place) == mark.token:
         _delete(place, _TOKEN)
-    _delete(staged.beside, _MARK)
+    _delete(beside, _MARK)
     return not lost
 
 
@@ -416,14 +418,13 @@ def _move(source: Location, target: Location) -> bool:
     return False
 
 
-def _copy_in(staged: Staged, mark: _Mark) -> _Mark:
-    """Put the new node in the place of the old one object by object; the mark that says that it is there."""
+def _copy_in(staged: Staged, mark: _Mark) -> None:
+    """Put the new node in the place of the old one object by object."""
     source, place = staged.staged, staged.place
-    copied = replace(mark, copied=True)
     names = [name for name in names_below(source) if name != _TOKEN]
     documents = {name: _get(source, name) for name in sorted(filter(_is_document, names), key=_rank, reverse=True)}
     if _read_mark(staged.beside) != mark:
-        return copied  # another process was at it too: it is through, and deletes what would be copied
+        return  # another process was at it too: it is through, and deletes what would be copied
     if not documents or _token_at(source) != mark.token:
         raise _gone(staged.place)
     for name in sorted(filter(_is_document, names_below(place)), key=_rank):
@@ -437,8 +438,6 @@ def _copy_in(staged: Staged, mark: _Mark) -> _Mark:
     for name, text in documents.items():
         if text is not None:
             _put(place, name, text)
-    _set_mark(staged.beside, copied)
-    return copied
 
 
 def _copy(staged: Staged, mark: _Mark, name: str) -> None:
@@ -539,7 +538,7 @@ def _read_mark(beside: Location) -> _Mark | None:
     with contextlib.suppress(TypeError):
         mark = _Mark(**document)
         names = all(isinstance(name, str) and "/" not in name for name in (mark.write, mark.token))
-        if names and mark.zarr_format in FORMATS and isinstance(mark.copied, bool):
+        if names and mark.zarr_format in FORMATS and isinstance(mark.placed, bool):
             return mark
     raise MetadataError(
         f"{_MARK} says nothing that this version of daskzarr understands; a newer one may complete the swap",
