@@ -49,8 +49,7 @@ def unaligned(folder: str, name: str) -> Contenders:
     units = options.get("shards", chunks)
 
     def write(how: str, source: Callable[[], da.Array], **more: Any) -> None:
-        place = f"{folder}/{how}"
-        shutil.rmtree(place, ignore_errors=True)
+        place = f"{folder}/written/{how}"
         daskzarr.to_zarr(source(), place, chunks=chunks, **options, journal=False, **more)
 
     def rechunked() -> da.Array:
@@ -76,10 +75,7 @@ def journal(folder: str, size: str) -> Contenders:
     array = da.from_array(field((edge * 100, edge * 100)), chunks=edge)
 
     def write(how: str, **options: Any) -> None:
-        place = f"{folder}/{how}"
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.rmtree(place + ".daskzarr", ignore_errors=True)
-        daskzarr.to_zarr(array, place, chunks=edge, **options)
+        daskzarr.to_zarr(array, f"{folder}/written/{how}", chunks=edge, **options)
 
     return "no journal", {
         "no journal": partial(write, "without", journal=False),
@@ -184,7 +180,8 @@ def main() -> None:
             variants = CUTS if case == "unaligned" else pick(given.size, ("4 KB", "64 KB", "256 KB"))
             for variant in variants:
                 base, contenders = {"unaligned": unaligned, "journal": journal}[case](folder, variant)
-                found = measure(contenders, given.rounds, base)
+                clear = partial(shutil.rmtree, f"{folder}/written", ignore_errors=True)
+                found = measure(contenders, given.rounds, base, clear)
                 results[f"{case} {variant}"] = found
                 show(f"{case} {variant}", found, base)
     save(given.json, results)

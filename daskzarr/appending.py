@@ -12,7 +12,9 @@ from daskzarr.begin import begin_all
 from daskzarr.errors import AppendError, DaskZarrError, MetadataError, NodeExistsError, ResumeError, raise_from, short
 from daskzarr.graph.write import Write
 from daskzarr.hierarchy import StoredArray, open_array
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.publishing import with_shape
+from daskzarr.hierarchy.staging import recover
 from daskzarr.journal import differences, journal_for
 from daskzarr.metadata import ZarrFormat
 from daskzarr.ownership import Align
@@ -137,6 +139,7 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
     check_store(arr, location)
     place = Location(durable(location.store, options.durability), location.path)
     home = home_of(place, options)
+    recover(place, notes_of(place))
     finish_pending_trim(place, home)
     target = open_array(place, zarr_format=growth.zarr_format)
     axis = _checked_axis(growth.axis, target, arr)

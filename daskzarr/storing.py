@@ -13,6 +13,8 @@ from daskzarr.begin import begin_all
 from daskzarr.errors import DaskZarrError, MetadataError, raise_from
 from daskzarr.graph.write import Write
 from daskzarr.hierarchy import open_array
+from daskzarr.hierarchy.notes import notes_of
+from daskzarr.hierarchy.staging import recover
 from daskzarr.ownership import Align
 from daskzarr.prepare import Prepared, WriteOptions, prepare_regions
 from daskzarr.regions import check_array, check_store
@@ -123,6 +125,7 @@ def _prepare_regions(location: Location, pairs: Sequence[tuple[da.Array, Any]], 
     for arr, _ in pairs:
         check_store(arr, location)
     place = Location(durable(location.store, options.durability), location.path)
+    recover(place, notes_of(place))
     return prepare_regions(open_array(place), pairs, options, verb="store").checked()
 
 

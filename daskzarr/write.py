@@ -219,11 +219,11 @@ def plan(arr: da.Array, url: Any, component: str | None = None, **settings: Any)
     """
     given = inspect.signature(to_zarr).bind(arr, url, component, **settings)
     given.apply_defaults()
-    return _prepare(given.arguments).plan
+    return _prepare(given.arguments, planning=True).plan
 
 
-def _prepare(given: Mapping[str, Any]) -> Prepared:
-    """Check everything there is to check of a call of to_zarr."""
+def _prepare(given: Mapping[str, Any], *, planning: bool = False) -> Prepared:
+    """Check everything there is to check of a call of to_zarr; only a swap that was killed is completed, if need be."""
     arr, url, mode = given["arr"], given["url"], given["mode"]
     if mode == "r":
         raise MetadataError("Cannot use mode 'r' (read-only) when writing to zarr; use 'w-', 'w' or 'r+'", field="mode")
@@ -240,6 +240,8 @@ def _prepare(given: Mapping[str, Any]) -> Prepared:
     try:
         check_store(arr, location)
         place = Location(durable(location.store, options.durability), location.path)
+        if not planning:
+            recover(place, notes_of(place))
         if mode == "r+" or (component is None and _is_array(url)):
             chosen = settings.chosen() + ([] if given["dtype"] is None else ["dtype"])
             if chosen:
@@ -314,7 +316,6 @@ def _new_array(
 def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     """The write of a new array that was begun before; None if it is to be begun."""
     place, options = prepared.place, prepared.options
-    recover(place, notes_of(place))
     names = (OVERWRITE, WHOLE) if prepared.overwrite else (WHOLE,)
     journal = take_up(
         [] if home is None else [journal_for(place, home, name) for name in names], prepared.terms, options

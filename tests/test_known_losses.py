@@ -23,7 +23,6 @@ import pytest
 
 import daskzarr
 from daskzarr.stores import LocalStore
-from daskzarr.storing import store
 from daskzarr.testing import RecordingStore
 
 zarr = pytest.importorskip("zarr", minversion="3.1")
@@ -128,7 +127,7 @@ def test_blocks_that_are_parts_of_shards(tmp_path, side):
 
     ours = RecordingStore(LocalStore(str(tmp_path / "ours")))
     with all_at_once(x):
-        store([x], [daskzarr.create_array(ours, **grid)])
+        daskzarr.store([x], [daskzarr.create_array(ours, **grid)])
     check_whole(tmp_path / "ours", values, requests(ours), shared)
 
 

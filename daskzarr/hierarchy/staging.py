@@ -250,22 +250,26 @@ def _swap(staged: Staged) -> bool:
         _recover(staged.place, staged.beside)
         mark = None
     if mark is None:
-        mark = _new_mark(staged)
+        mark = _begin_swap(staged)
         if mark is None:
             _expect_done(staged)
             return True
-        look_around(staged.place, mark.zarr_format, overwrite=True)
-        _set_mark(staged.beside, mark)
     return _complete(staged.of(mark.token), mark)
 
 
-def _new_mark(staged: Staged) -> _Mark | None:
-    """The mark of the node that is staged, None if there is none."""
+def _begin_swap(staged: Staged) -> _Mark | None:
+    """Put the mark that says that the staged node is complete; None if there is none that is staged."""
     for one in map(staged.of, staged.tokens):
-        if _token_at(one.staged) == one.tokens[0]:
-            documents = find_documents(one.staged, attributes=False)
-            if documents is not None:
-                return _Mark(one.write, one.tokens[0], format_of(documents))
+        token = one.tokens[0]
+        documents = find_documents(one.staged, attributes=False) if _token_at(one.staged) == token else None
+        if documents is None:
+            continue
+        mark = _Mark(one.write, token, format_of(documents))
+        look_around(one.place, mark.zarr_format, overwrite=True)
+        _set_mark(one.beside, mark)
+        if _where(one, token) is not None:
+            return mark
+        _delete(one.beside, _MARK)  # another process has just done it all
     return None
 
 

@@ -17,8 +17,6 @@ import dask.array as da
 import numpy as np
 
 import daskzarr
-from daskzarr.resizing import resize
-from daskzarr.storing import store
 
 # Verbs are loaded when first used: now, once, and not in every process that is forked.
 VERBS = {name: getattr(daskzarr, name) for name in daskzarr.__all__}
@@ -237,11 +235,7 @@ def _whole(rng, kind, ndim, zarr_format, dtype, component):
     cells = _cells(shape, dtype)
     old = None
     if kind == "overwrite":
-        if rng.random() < 0.5:
-            old = State(cells, zarr_format, settings)
-            settings = _settings(rng, shape, zarr_format)
-        else:
-            old = State(cells, zarr_format, _settings(rng, shape, zarr_format))
+        old = State(cells, zarr_format, settings if rng.random() < 0.5 else _settings(rng, shape, zarr_format))
     elif kind == "replace":
         former = rng.choice(FORMATS)
         size, kept = _stored(rng, rng.choice((1, 2)), former)
@@ -441,7 +435,7 @@ def prepare(case, data):
             continue
         if target.component is not None and state.zarr_format != "n5" and not root.exists():
             daskzarr.create_group(root, zarr_format=state.zarr_format)
-            if case.seed % 2:
+            if case.seed % 4:
                 daskzarr.consolidate(root)
         if case.prepared_by == "zarr" and state.zarr_format != "n5" and state.settings["shards"] is None:
             _prepare_with_zarr(target, root)
@@ -496,13 +490,13 @@ def perform(case, data, log):
         places = [daskzarr.open_array(Path(data, t.store), t.component) for t in case.targets]
         if case.together:
             regions = [_slices(part, x) for part, x in zip(case.parts, arrays, strict=True)]
-            store(arrays, places * len(arrays), regions=regions, **options)
+            daskzarr.store(arrays, places * len(arrays), regions=regions, **options)
         elif case.at:
-            store(arrays, places, append=case.axis, at=case.at, **options)
+            daskzarr.store(arrays, places, append=case.axis, at=case.at, **options)
         else:
-            store(arrays, places, **options)
+            daskzarr.store(arrays, places, **options)
     else:
-        resize(*place, shape=target.new.values.shape)
+        daskzarr.resize(*place, shape=target.new.values.shape)
 
 
 def _slices(part, array):

@@ -18,7 +18,7 @@ from daskzarr.hierarchy.notes import notes_of
 from daskzarr.journal import journals_of, noted
 from daskzarr.stores import locate
 
-from .fault_cases import DOCUMENTS, LINE, resize
+from .fault_cases import DOCUMENTS, LINE
 
 DOCUMENT_NAMES = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", "attributes.json"}
 JOURNAL_FILE = re.compile(r"plan\.json|done\.json|log-[0-9a-f]{32}")
@@ -329,7 +329,7 @@ def _others(case, data):
 def _grown_again(target, data):
     """Whether cells that were cut off stay away when the array grows again."""
     old, new = target.old.values, target.new.values
-    resize(Path(data, target.store), target.component, shape=old.shape)
+    daskzarr.resize(Path(data, target.store), target.component, shape=old.shape)
     expected = np.zeros_like(old)
     expected[tuple(map(slice, new.shape))] = new
     found = daskzarr.from_zarr(Path(data, target.store), target.component).compute(scheduler="sync")
