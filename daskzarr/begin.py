@@ -129,14 +129,19 @@ def begin_all(prepared: Sequence[Prepared]) -> Write:
 def _begin_anew(prepared: Prepared) -> Location:
     """Open the journal, then write the documents; where the chunks go."""
     place = prepared.place
+    if prepared.staged is not None:
+        # Only once it has come to its place is there nothing staged of a write that has a journal.
+        if prepared.journal is not None:
+            prepared.journal.discard()
+        target = begin_stage(prepared.staged, prepared.metadata)
     if prepared.journal is not None:
         _open_journal(prepared, prepared.journal)
     else:
         _void_journals(prepared)
+    if prepared.staged is not None:
+        return target
     if prepared.old is not None:
         return place
-    if prepared.staged is not None:
-        return begin_stage(prepared.staged, prepared.metadata)
     return write_new_array(place, prepared.metadata, overwrite=prepared.overwrite).location
 
 
@@ -192,7 +197,7 @@ def _void_journals(prepared: Prepared) -> None:
 
 def _finished(prepared: Prepared, handle: ArrayHandle, owners: Ownership, only: frozenset[Index] | None) -> Finished:
     """What of a region need not be written."""
-    if (prepared.resumed is None or not prepared.resumed.receipts) and only is None:
+    if prepared.resumed is None and only is None:
         return Finished()
 
     def needless(box: Box) -> bool:

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal, NamedTuple
 
-from daskzarr.block_grid import BlockGrid, Cuts, RegularCuts
-from daskzarr.chunk_grid import Box, RegularGrid
-from daskzarr.rectilinear_grid import RectilinearGrid
+from daskzarr.block_grid import BlockGrid
+from daskzarr.chunk_grid import Box
+from daskzarr.segments import (
+    JOINT,
+    AxisOwners,
+    Grid,
+    Index,
+    Segment,
+    axis_owners,
+    block_bounds,
+    blocks_in,
+    by_object,
+    cut_between,
+    objects_touched,
+    rounded,
+    split_off,
+    units_along,
+)
+
+__all__ = [
+    "Align",
+    "AxisOwners",
+    "Cell",
+    "Grid",
+    "Index",
+    "Ownership",
+    "Segment",
+    "Share",
+    "assign",
+    "assign_together",
+    "overlapping",
+]
+
 
 Align = Literal["merge", "rechunk", "error"]
-Grid = RegularGrid | RectilinearGrid
-Index = tuple[int, ...]
 
 _MOST_CROSSING = 0.5  # from here on, sending whole blocks moves fewer bytes than sending their pieces
-
-
-class Segment(NamedTuple):
-    """A run ``start..stop`` of one axis whose stored objects get cells from the blocks ``first..last`` alone.
-
-    ``joint`` says that another region may have cells in its one object, too.
-    """
-
-    start: int
-    stop: int
-    first: int
-    last: int
-    joint: bool = False
-
-    @property
-    def single(self) -> bool:
-        """Whether one block has all of it."""
-        return self.first == self.last and not self.joint
 
 
 class Share(NamedTuple):
@@ -59,33 +67,6 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AxisOwners:
-    """One axis, divided in segments. ``bounds`` holds the cells of each block."""
-
-    segments: tuple[Segment, ...]
-    bounds: tuple[tuple[int, int], ...]
-
-    @cached_property
-    def of_block(self) -> tuple[range, ...]:
-        """Numbers of the segments each block has cells in."""
-        found = []
-        at = 0
-        for start, stop in self.bounds:
-            while at < len(self.segments) and self.segments[at].stop <= start:
-                at += 1
-            last = at
-            while last < len(self.segments) and self.segments[last].start < stop:
-                last += 1
-            found.append(range(at, last if stop > start else at))
-        return tuple(found)
-
-    @property
-    def own_cells(self) -> int:
-        """Cells of segments that one block has all of."""
-        return sum(s.stop - s.start for s in self.segments if s.single)
-
-
-@dataclass(frozen=True)
 class Ownership:
     """Who writes what of one region: every stored object one task, and no more tasks than that takes.
 
@@ -102,6 +83,8 @@ class Ownership:
 
     Examples
     --------
+    >>> from daskzarr.block_grid import RegularCuts
+    >>> from daskzarr.chunk_grid import RegularGrid
     >>> owners = assign(BlockGrid((RegularCuts(0, 18, 9),)), RegularGrid((18,), (4,)))
     >>> [owners.share((i,)).own for i in range(2)]
     [Box(start=(0,), stop=(8,)), Box(start=(12,), stop=(18,))]
@@ -136,7 +119,7 @@ class Ownership:
             if all(part.single for part in parts):
                 own = shared
             elif any(part.joint for part in parts):
-                pieces.extend(_by_object(self.grid, shared))
+                pieces.extend(by_object(self.grid, shared))
             else:
                 pieces.append((index, shared))
         return Share(box, own, tuple(pieces))
@@ -159,7 +142,7 @@ class Ownership:
             return
         for block in itertools.product(*map(range, self.blocks.numblocks)):
             for index, _ in self.share(block).pieces:
-                if index[0] == _JOINT:
+                if index[0] == JOINT:
                     yield index, block
 
     def _cell_indices(self) -> Iterator[Index]:
@@ -177,7 +160,7 @@ class Ownership:
     def _cell(self, index: Index, parts: Sequence[Segment]) -> Cell:
         """One cell."""
         kept = self.blocks.kept
-        axes = [_blocks_in(self.axes[i], parts[i]) for i in kept] if self.axes else []
+        axes = [blocks_in(self.axes[i], parts[i]) for i in kept] if self.axes else []
         box = Box(tuple(s.start for s in parts), tuple(s.stop for s in parts))
         return Cell(index, box, tuple(itertools.product(*axes)))
 
@@ -194,14 +177,11 @@ class Ownership:
         axes = [self.blocks.axes[i] for i in self.blocks.kept]
         if self.axes is None:
             return tuple(axis.lengths for axis in axes)
-        units = [_units(self.grid, i) for i in self.blocks.kept]
+        units = [units_along(self.grid, i) for i in self.blocks.kept]
         return tuple(
-            tuple(s.stop - s.start for s in _rounded(_bounds(axis), unit)) or axis.lengths
+            tuple(s.stop - s.start for s in rounded(block_bounds(axis), unit)) or axis.lengths
             for axis, unit in zip(axes, units, strict=True)
         )
-
-
-_JOINT = -1
 
 
 def assign(blocks: BlockGrid, grid: Grid, *, gather: bool = True) -> Ownership:
@@ -222,14 +202,14 @@ def assign(blocks: BlockGrid, grid: Grid, *, gather: bool = True) -> Ownership:
         Each stored object that has cells in the region belongs to one block, or to one cell of it.
     """
     region = blocks.region
-    if 0 in region.shape or all(_cut_between(cut, grid, axis) for axis, cut in enumerate(blocks.axes)):
+    if 0 in region.shape or all(cut_between(cut, grid, axis) for axis, cut in enumerate(blocks.axes)):
         return Ownership(blocks, grid)
-    axes = tuple(_axis_owners(_bounds(cut), _units(grid, i)) for i, cut in enumerate(blocks.axes))
+    axes = tuple(axis_owners(block_bounds(cut), units_along(grid, i)) for i, cut in enumerate(blocks.axes))
     crossing = 1 - math.prod(axis.own_cells for axis in axes) / math.prod(region.shape)
     if crossing <= _MOST_CROSSING or not gather:
         return Ownership(blocks, grid, axes)
     gathered = tuple(
-        AxisOwners(_rounded(axis.bounds, _units(grid, i)), axis.bounds)
+        AxisOwners(rounded(axis.bounds, units_along(grid, i)), axis.bounds)
         if any(not segment.single for segment in axis.segments)
         else axis
         for i, axis in enumerate(axes)
@@ -242,11 +222,13 @@ def assign_together(regions: Sequence[BlockGrid], grid: Grid, *, gather: bool = 
 
     Examples
     --------
+    >>> from daskzarr.block_grid import RegularCuts
+    >>> from daskzarr.chunk_grid import RegularGrid
     >>> regions = [BlockGrid((RegularCuts(0, 6, 6),)), BlockGrid((RegularCuts(6, 8, 8),))]
     >>> [list(owners.joint_objects()) for owners in assign_together(regions, RegularGrid((8,), (4,)))]
     [[((-1, 1), (0,))], [((-1, 1), (0,))]]
     """
-    touched = [_touched(grid, blocks.region) for blocks in regions]
+    touched = [objects_touched(grid, blocks.region) for blocks in regions]
     found = []
     for i, blocks in enumerate(regions):
         rims: set[tuple[int, int]] = set()
@@ -261,29 +243,13 @@ def _with_rims(blocks: BlockGrid, grid: Grid, rims: set[tuple[int, int]]) -> Own
     """The ownership of a region where the objects at some of its sides, (axis, object), are joint."""
     axes = []
     for i, cut in enumerate(blocks.axes):
-        unit = _units(grid, i)
-        owners = _axis_owners(_bounds(cut), unit)
+        unit = units_along(grid, i)
+        owners = axis_owners(block_bounds(cut), unit)
         for axis, number in sorted(rims):
             if axis == i:
-                owners = replace(owners, segments=_split_off(owners, *unit.bounds(number)))
+                owners = replace(owners, segments=split_off(owners, *unit.bounds(number)))
         axes.append(owners)
     return Ownership(blocks, grid, tuple(axes))
-
-
-def _split_off(owners: AxisOwners, low: int, high: int) -> tuple[Segment, ...]:
-    """The segments with the object that has the cells ``low..high`` a joint one of its own."""
-    found: list[Segment] = []
-    for segment in owners.segments:
-        a, b = max(segment.start, low), min(segment.stop, high)
-        if a >= b:
-            found.append(segment)
-            continue
-        if segment.start < a:
-            found.append(segment._replace(stop=a))
-        found.append(segment._replace(start=a, stop=b, joint=True))
-        if b < segment.stop:
-            found.append(segment._replace(start=b))
-    return tuple(found)
 
 
 def _joint_rims(
@@ -303,110 +269,3 @@ def overlapping(regions: Sequence[Box]) -> tuple[int, int] | None:
         if all(max(a, c) < min(b, d) for a, b, c, d in zip(*one, *other, strict=True)):
             return i, j
     return None
-
-
-class _Unit(NamedTuple):
-    """The stored objects along one axis."""
-
-    grid: Grid
-    axis: int
-
-    def find(self, cell: int) -> int:
-        """The object that holds a cell."""
-        if isinstance(self.grid, RegularGrid):
-            return cell // self.grid.chunk_shape[self.axis]
-        return self.grid.axes[self.axis].find(cell)
-
-    def bounds(self, number: int) -> tuple[int, int]:
-        """The cells of an object that lie inside the array."""
-        size = self.grid.shape[self.axis]
-        if isinstance(self.grid, RegularGrid):
-            length = self.grid.chunk_shape[self.axis]
-            return number * length, min((number + 1) * length, size)
-        start, stop = self.grid.axes[self.axis].bounds(number)
-        return start, min(stop, size)
-
-    def around(self, cell: int) -> tuple[int, int]:
-        """The cells of the object that holds a cell."""
-        return self.bounds(self.find(cell))
-
-
-def _units(grid: Grid, axis: int) -> _Unit:
-    """The stored objects along an axis."""
-    return _Unit(grid, axis)
-
-
-def _touched(grid: Grid, region: Box) -> list[range]:
-    """Numbers of the objects a region has cells in, along each axis."""
-    pairs = enumerate(zip(*region, strict=True))
-    return [
-        range(_units(grid, i).find(a), _units(grid, i).find(b - 1) + 1) if a < b else range(0) for i, (a, b) in pairs
-    ]
-
-
-def _bounds(cut: Cuts) -> tuple[tuple[int, int], ...]:
-    """The cells of each block along one axis."""
-    return tuple(cut.bounds(i) for i in range(cut.count))
-
-
-def _cut_between(cut: Cuts, grid: Grid, axis: int) -> bool:
-    """Whether blocks meet only where stored objects do."""
-    if cut.count == 1:
-        return True
-    if isinstance(grid, RegularGrid) and isinstance(cut, RegularCuts) and cut.step % grid.chunk_shape[axis] == 0:
-        return True
-    unit = _units(grid, axis)
-    bounds = [pair for pair in _bounds(cut) if pair[0] < pair[1]]
-    return all(unit.around(start)[0] == start for start, _ in bounds[1:])
-
-
-def _axis_owners(bounds: tuple[tuple[int, int], ...], unit: _Unit) -> AxisOwners:
-    """An axis in segments: runs of objects that one block has, and objects that several have, one each."""
-    filled = [(i, *pair) for i, pair in enumerate(bounds) if pair[0] < pair[1]]
-    found = []
-    at, end = filled[0][1], filled[-1][2]
-    n = 0
-    while at < end:
-        while filled[n][2] <= at:
-            n += 1
-        block, _, stop = filled[n]
-        edge = stop if stop == end else unit.around(stop)[0]
-        if edge > at:
-            found.append(Segment(at, edge, block, block))
-        else:
-            edge = min(unit.around(at)[1], end)
-            last = n
-            while filled[last][2] < edge:
-                last += 1
-            found.append(Segment(at, edge, block, filled[last][0]))
-        at = edge
-    return AxisOwners(tuple(found), bounds)
-
-
-def _rounded(bounds: tuple[tuple[int, int], ...], unit: _Unit) -> tuple[Segment, ...]:
-    """An axis in runs of whole objects, cut where objects meet nearest to where blocks do."""
-    filled = [(i, *pair) for i, pair in enumerate(bounds) if pair[0] < pair[1]]
-    low, high = filled[0][1], filled[-1][2]
-    edges = {low, high}
-    for _, start, _ in filled[1:]:
-        before, after = unit.around(start)
-        edges.add(min(max(before if start - before <= after - start else after, low), high))
-    starts = [start for _, start, _ in filled]
-    cut = sorted(edges)
-    return tuple(
-        Segment(a, b, filled[bisect_right(starts, a) - 1][0], filled[bisect_right(starts, b - 1) - 1][0])
-        for a, b in itertools.pairwise(cut)
-    )
-
-
-def _blocks_in(axis: AxisOwners, segment: Segment) -> list[int]:
-    """The blocks that have cells in a segment."""
-    return [i for i in range(segment.first, segment.last + 1) if axis.bounds[i][0] < axis.bounds[i][1]]
-
-
-def _by_object(grid: Grid, box: Box) -> Iterator[tuple[Index, Box]]:
-    """The part of a box in each stored object, named by the object."""
-    for part in grid.project(box):
-        start = tuple(a + s.start for a, s in zip(box.start, part.out_slices, strict=True))
-        stop = tuple(a + s.stop for a, s in zip(box.start, part.out_slices, strict=True))
-        yield (_JOINT, *part.chunk), Box(start, stop)

@@ -79,10 +79,11 @@ class WriteOptions:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A write that was begun before: where its chunks are, and what it has finished."""
+    """A write that was begun before: where its chunks are, and what it has finished, or that it has finished all."""
 
     target: Location
     receipts: Mapping[str, Receipt]
+    complete: bool = False
 
 
 def _is_chunk(number: Any, count: int) -> bool:
@@ -162,8 +163,9 @@ class Prepared:
 
     def is_finished(self, index: Index) -> bool:
         """Whether an object was written before."""
-        encode = self.metadata.chunk_key_encoding.encode
-        return self.resumed is not None and encode(index) in self.resumed.receipts
+        if self.resumed is None or self.resumed.complete:
+            return self.resumed is not None
+        return self.metadata.chunk_key_encoding.encode(index) in self.resumed.receipts
 
     def covers(self, index: Index) -> bool:
         """Whether a region has all cells of an object."""

@@ -146,6 +146,7 @@ def finish_pending_trim(location: Location, place: Location | None, *, allow_pic
     Examples
     --------
     >>> from daskzarr import create_array
+    >>> from daskzarr.hierarchy.notes import notes_of
     >>> array = create_array({}, shape=(4,), chunks=(2,), dtype="i1")
     >>> finish_pending_trim(array.location, notes_of(array.location))
     False
@@ -177,6 +178,7 @@ def clean_up(
     --------
     >>> from daskzarr import create_array
     >>> array = create_array(store := {}, shape=(2,), chunks=(2,), dtype="i1")
+    >>> from daskzarr.stores import locate
     >>> notes = locate({})
     >>> journal = journal_for(array.location, notes, "append")
     >>> store["c/1"] = b"an append stored this"

@@ -19,13 +19,14 @@ from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
 from daskzarr.hierarchy.staging import recover, stage
-from daskzarr.journal import journal_for
+from daskzarr.journal import Journal, differences, journal_for
 from daskzarr.metadata import ZarrFormat
 from daskzarr.ownership import Align
 from daskzarr.prepare import (
     OVERWRITE,
     WHOLE,
     Prepared,
+    Resumed,
     WriteOptions,
     divide,
     home_of,
@@ -316,22 +317,35 @@ def _new_array(
 def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     """The write of a new array that was begun before; None if it is to be begun."""
     place, options = prepared.place, prepared.options
-    names = (OVERWRITE, WHOLE) if prepared.overwrite else (WHOLE,)
-    journal = take_up(
-        [] if home is None else [journal_for(place, home, name) for name in names], prepared.terms, options
-    )
+    if home is None:
+        take_up([], prepared.terms, options)
+        return None
+    overwriting, whole = (journal_for(place, home, name) for name in (OVERWRITE, WHOLE))
+    if prepared.overwrite and overwriting.begun and not overwriting.finished:
+        found = _resumed_overwriting(prepared, overwriting)
+        if found is not None:
+            return found
+    journal = take_up([overwriting, whole] if prepared.overwrite else [whole], prepared.terms, options)
     if journal is None or (journal.finished and prepared.overwrite and options.resume == "auto"):
         return None
-    if journal.folder.path.endswith(OVERWRITE):
-        staged = stage(place, notes_of(place), OVERWRITE)
-        if _is_same(prepared, staged.staged):
-            return replace(resume_from(prepared, journal, staged.staged), staged=staged)
+    return resume_from(prepared, journal, place) if _is_same(prepared, place) else None
+
+
+def _resumed_overwriting(prepared: Prepared, journal: Journal) -> Prepared | None:
+    """The write of a node in another one's place: staged, or in its place already, and not ended; None if neither."""
+    place = prepared.place
+    staged = stage(place, notes_of(place), OVERWRITE)
+    if _is_same(prepared, staged.staged):
+        take_up([journal], prepared.terms, prepared.options)
+        return replace(resume_from(prepared, journal, staged.staged), staged=staged)
     if not _is_same(prepared, place):
-        return None  # what was written is gone, documents and all
-    found = resume_from(prepared, journal, place)
-    if journal.folder.path.endswith(OVERWRITE) and found.plan.objects:
-        return None  # nothing is staged, and what is here is the old node
-    return found
+        return None
+    # It was in its place, and only killed before it could say so. An array computed from what it replaced reads its own
+    # result by now: it would be wrong to write that.
+    itself = reads_from(prepared.parts[0][0], place)
+    if differences(prepared.terms, journal.terms()) != (("source",) if itself else ()):
+        take_up([journal], prepared.terms, prepared.options)
+    return replace(prepared, journal=journal, resumed=Resumed(place, {}, complete=True))
 
 
 def _is_same(prepared: Prepared, place: Location) -> bool:

@@ -12,7 +12,7 @@ import daskzarr
 ROOT = Path(daskzarr.__file__).parent
 ROWS = [
     {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"}
-    | {"ownership", "receipt", "receipt_text"},
+    | {"segments", "ownership", "receipt", "receipt_text"},
     {"stores", "metadata"},
     {"hierarchy", "codecs"},
     {"array_handle", "shard_io", "codec_settings", "journal"},
@@ -27,7 +27,7 @@ ROWS = [
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 ROW_0_ORDER = ["errors", "synonyms", "byte_range", "chunk_key", "chunk_grid", "rectilinear_grid", "block_grid"]
-ROW_0_ORDER += ["alignment", "ownership", "receipt", "receipt_text"]
+ROW_0_ORDER += ["alignment", "segments", "ownership", "receipt", "receipt_text"]
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 MODULES_WITHOUT_DASK = [name for row in ROWS[:5] for name in sorted(row)]
 

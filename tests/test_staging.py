@@ -34,7 +34,7 @@ from daskzarr import (
     open_group,
     update_attributes,
 )
-from daskzarr.hierarchy import place_node, staging
+from daskzarr.hierarchy import place_node, staging, swap_copying, swapping
 from daskzarr.hierarchy.copying import names_below
 from daskzarr.hierarchy.documents import node_exists
 from daskzarr.hierarchy.staging import begin_stage, recover, stage, swap
@@ -144,9 +144,9 @@ def kind(request, tmp_path, monkeypatch):
 def restrict(kind, set_attribute=setattr):
     """Take away what the system can do: to exchange folders, or to move them at all."""
     if kind in ("renamed", "copied"):
-        set_attribute(staging, "exchange", lambda a, b, sync: False)
+        set_attribute(swapping, "exchange", lambda a, b, sync: False)
     if kind == "copied":
-        set_attribute(staging, "_move", lambda source, target: False)
+        set_attribute(swapping, "_move", lambda source, target: False)
 
 
 @pytest.fixture
@@ -384,8 +384,10 @@ def half_done(kind, path, *, after):
 
     staged = kind.stage(path)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("exchange", "_move", "_put", "_delete", "delete_below", "set_document"):
-            patch.setattr(staging, name, counted(getattr(staging, name)))
+        for name in ("exchange", "_move", "put", "delete", "delete_below", "set_document"):
+            for module in (staging, swapping, swap_copying):
+                if hasattr(module, name):
+                    patch.setattr(module, name, counted(getattr(module, name)))
         with suppress(KeyboardInterrupt):
             swap(staged)
             return staged, True
@@ -430,7 +432,7 @@ def test_a_swap_of_a_group_above_is_completed_first(local, divided):
     staged = local.stage("g")
     begin_stage(staged, GroupMetadata(attributes={"new": True}, zarr_format=3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "exchange", lambda a, b, sync: False)
+        patch.setattr(swapping, "exchange", lambda a, b, sync: False)
         half_done(local, "g", after=4)
     assert not node_exists(local.place("g"))
     place = Location(LocalStore(local.store.root + "/g"), "b") if divided else local.place("g/b")
@@ -478,10 +480,10 @@ def test_if_the_new_node_is_lost_the_old_one_comes_back(tmp_path, monkeypatch, a
 def test_what_is_aside_without_a_mark_is_old(local):
     put(local.place("a"), 100, 4)
     staged = local.stage("a")
-    assert staging._move(staged.place, staging._new_aside(staged.beside))
+    assert swapping._move(staged.place, swapping._new_aside(staged.beside))
     assert recover(staged.place, staged.beside)
     assert cells(local.store, "a") == [100, 101, 102, 103]
-    fill(staging._new_aside(staged.beside), 300, 4)
+    fill(swapping._new_aside(staged.beside), 300, 4)
     assert recover(staged.place, staged.beside)
     assert cells(local.store, "a") == [100, 101, 102, 103]
     assert local.left() == {}
@@ -654,7 +656,7 @@ def arm(n):
 
     for name in CALLS:
         setattr(os, name, armed(getattr(os, name)))
-    staging.exchange = armed(staging.exchange)
+    swapping.exchange = armed(swapping.exchange)
 
 
 def child(function, *args):

@@ -5,31 +5,34 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 import stat
-import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.errors import UnsupportedError
 from daskzarr.stores.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
+from daskzarr.stores.local_files import (
+    ENDING,
+    HIDDEN_NAMES,
+    IF_THERE,
+    PARTIAL,
+    UNNAMED,
+    empty,
+    link,
+    link_hidden,
+    open_unnamed,
+    rename_hidden,
+    write_all,
+    write_hidden,
+)
 from daskzarr.stores.protocol import Buffer, Listing, Store
 
 _Result = TypeVar("_Result")
 
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_UNNAMED = getattr(os, "O_TMPFILE", 0)
-_ENDING = ".partial"
-_PARTIAL = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.partial", re.DOTALL)
-_LONGEST_NAME = 255
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 _TRIES = 4
 _FIRST_GUESS = 2**16
 
@@ -192,21 +195,21 @@ class LocalStore:
 
     def _publish(self, path: str, folder: str, value: Buffer) -> None:
         """Write ``value`` somewhere unseen in ``folder``, then put it at ``path`` in one step."""
-        for hidden in _HIDDEN_NAMES:
-            descriptor = _open_unnamed(folder) if _UNNAMED else None
-            done = None if descriptor is None else _link(descriptor, path, value, self.sync, hidden)
+        for hidden in HIDDEN_NAMES:
+            descriptor = open_unnamed(folder) if UNNAMED else None
+            done = None if descriptor is None else link(descriptor, path, value, self.sync, hidden)
             if done is None:
-                done = _replace(_write_hidden(path, value, self.sync), path)
+                done = rename_hidden(write_hidden(path, value, self.sync), path)
             if done:
                 return
         raise FileNotFoundError(errno.ENOENT, "the file was removed whenever it was about to be put in its place", path)
 
     def _publish_new(self, path: str, folder: str, value: Buffer) -> bool:
         """As :meth:`_publish`, but where there is a file already, it stays."""
-        descriptor = _open_unnamed(folder) if _UNNAMED else None
-        done = None if descriptor is None else _link(descriptor, path, value, self.sync, None)
+        descriptor = open_unnamed(folder) if UNNAMED else None
+        done = None if descriptor is None else link(descriptor, path, value, self.sync, None)
         if done is None:
-            done = _link_hidden(_write_hidden(path, value, self.sync), path, self.url)
+            done = link_hidden(write_hidden(path, value, self.sync), path, self.url)
         if not done and os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         return done
@@ -215,7 +218,7 @@ class LocalStore:
         """Write at the end of a file."""
         descriptor = os.open(path, _APPEND, 0o666)
         try:
-            _write(descriptor, value, self.sync)
+            write_all(descriptor, value, self.sync)
         finally:
             os.close(descriptor)
 
@@ -232,9 +235,9 @@ class LocalStore:
         folder = f"{self.root}/{prefix}" if prefix else self.root
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if prefix:
-                shutil.rmtree(folder, **_IF_THERE)
+                shutil.rmtree(folder, **IF_THERE)
             else:
-                _empty(folder)
+                empty(folder)
         if self.sync:
             self._sync_above(folder if prefix else folder + "/")
 
@@ -274,7 +277,7 @@ class LocalStore:
         top, above = self._folder(prefix), _lead(prefix)
         for lead, names in files_below(top):
             for name in names:
-                if name.endswith(_ENDING) and _PARTIAL.fullmatch(name):
+                if name.endswith(ENDING) and PARTIAL.fullmatch(name):
                     continue
                 try:
                     size = os.stat(f"{top}/{lead}{name}").st_size
@@ -286,7 +289,7 @@ class LocalStore:
         """The hidden unfinished files below."""
         above = _lead(prefix)
         for lead, names in files_below(self._folder(prefix)):
-            yield from (f"{above}{lead}{name}" for name in names if _PARTIAL.fullmatch(name))
+            yield from (f"{above}{lead}{name}" for name in names if PARTIAL.fullmatch(name))
 
     def _folder(self, prefix: str) -> str:
         """The directory a prefix stands for."""
@@ -296,21 +299,11 @@ class LocalStore:
         """Files and directories directly below; hidden unfinished files are left out."""
         try:
             with os.scandir(f"{self.root}/{prefix}") as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries if not _PARTIAL.fullmatch(entry.name)]
+                found = [(entry.name, entry.is_dir()) for entry in entries if not PARTIAL.fullmatch(entry.name)]
         except (FileNotFoundError, NotADirectoryError):
             return Listing((), ())
         found.sort()
         return Listing(tuple(n for n, is_dir in found if not is_dir), tuple(n for n, is_dir in found if is_dir))
-
-
-def _unless_gone(function: Any, path: str, error: Any) -> None:
-    """What another process has deleted meanwhile is no error."""
-    found = error[1] if isinstance(error, tuple) else error
-    if not isinstance(found, FileNotFoundError):
-        raise found
-
-
-_IF_THERE: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": _unless_gone}
 
 
 def _read(descriptor: int, length: int) -> bytes:
@@ -319,170 +312,6 @@ def _read(descriptor: int, length: int) -> bytes:
     while len(value) < length and (more := os.read(descriptor, length - len(value))):
         value += more
     return value
-
-
-def _write(descriptor: int, value: Buffer, sync: bool) -> None:
-    """All of ``value``, as a system call may take less than it is given; on disk, if it has to be."""
-    rest = memoryview(value).cast("B")
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    if sync:
-        os.fsync(descriptor)
-
-
-def _hidden_for_key(path: str) -> str:
-    """A hidden name beside ``path``, the same for every writer: so the next one clears what a killed one left."""
-    return _hidden(path, blake2b(os.fsencode(os.path.basename(path)), digest_size=16).hexdigest())
-
-
-def _hidden_for_once(path: str) -> str:
-    """A hidden name beside ``path`` that no other writer uses."""
-    return _hidden(path, uuid.uuid4().hex)
-
-
-def _hidden(path: str, mark: str) -> str:
-    """A hidden name that tells of which file it is, if there is room. The mark keeps it apart from names of people."""
-    folder, name = os.path.split(path)
-    hidden = f".{name}.{mark}{_ENDING}"
-    if len(os.fsencode(hidden)) > _LONGEST_NAME:
-        hidden = f".{mark}{_ENDING}"
-    return f"{folder}/{hidden}"
-
-
-# The last attempt has a name of its own, which no other writer of the key takes for a leftover.
-_HIDDEN_NAMES = (_hidden_for_key, _hidden_for_key, _hidden_for_key, _hidden_for_once)
-
-
-def _open_unnamed(folder: str) -> int | None:
-    """A new file without a name in a directory; None where the file system has no such files."""
-    try:
-        return os.open(folder, _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return None
-
-
-def _link(descriptor: int, path: str, value: Buffer, sync: bool, hidden: Callable[[str], str] | None) -> bool | None:
-    """Fill the unnamed file and link it at ``path``; where there is a file, by way of a hidden name, if there is one.
-
-    False if another file was in the way; None where the system cannot link such a file.
-    """
-    ours = ""  # a name that the file may have got: not to be left behind if something fails
-    try:
-        try:
-            _write(descriptor, value, sync)
-            try:
-                _give_name(descriptor, path)
-                ours = path
-            except FileExistsError:
-                if hidden is None:
-                    return False
-                ours = hidden(path)
-                if not _give_name_over(descriptor, ours):
-                    return False
-        finally:
-            os.close(descriptor)  # an error of closing is an error of writing
-    except _CannotLink:
-        return None
-    except BaseException:
-        _unlink(ours)
-        raise
-    return ours == path or _replace(ours, path)
-
-
-class _CannotLink(Exception):
-    """An unnamed file cannot be linked on this system."""
-
-
-def _give_name(descriptor: int, path: str) -> None:
-    """Link an unnamed file."""
-    source = f"/proc/self/fd/{descriptor}"
-    try:
-        # A descriptor of a directory makes Python call linkat, which follows the link in /proc.
-        os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
-    except FileNotFoundError:
-        if not os.path.exists(source):  # no /proc here
-            raise _CannotLink from None
-        raise
-    except (NotImplementedError, PermissionError):
-        raise _CannotLink from None
-
-
-def _give_name_over(descriptor: int, path: str) -> bool:
-    """Link an unnamed file in the place of one that a killed writer left; False if another writer is at it too."""
-    try:
-        _give_name(descriptor, path)
-    except FileExistsError:
-        _unlink(path)
-        try:
-            _give_name(descriptor, path)
-        except FileExistsError:
-            return False
-    return True
-
-
-def _write_hidden(path: str, value: Buffer, sync: bool) -> str:
-    """A new file beside ``path`` with ``value`` in it."""
-    partial = _hidden_for_once(path)
-    try:
-        descriptor = os.open(partial, _CREATE, 0o666)
-        try:
-            _write(descriptor, value, sync)
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        _unlink(partial)
-        raise
-    return partial
-
-
-def _replace(partial: str, path: str) -> bool:
-    """Rename a hidden file; False if another process has removed or renamed it."""
-    try:
-        os.replace(partial, path)
-    except FileNotFoundError:
-        return False
-    except BaseException:
-        _unlink(partial)
-        raise
-    return True
-
-
-def _link_hidden(partial: str, path: str, url: str) -> bool:
-    """Give a hidden file its name, if that is free."""
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        # Over a network the answer to a link that was made can get lost, and the next one be this.
-        return os.stat(partial).st_nlink > 1
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
-            raise
-        raise UnsupportedError(
-            "the file system of this store has no hard links, without which a file cannot be made whole and only where "
-            "there is none",
-            url=url,
-        ) from error
-    finally:
-        _unlink(partial)
-    return True
-
-
-def _unlink(path: str) -> None:
-    """Remove a file if it is there; ``""`` is none."""
-    with contextlib.suppress(FileNotFoundError):
-        if path:
-            os.unlink(path)
-
-
-def _empty(folder: str) -> None:
-    """Remove all that is in a directory."""
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, **_IF_THERE)
-        else:
-            _unlink(entry.path)
 
 
 def _lead(prefix: str) -> str:

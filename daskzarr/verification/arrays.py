@@ -208,7 +208,7 @@ def unfinished_writes(pending: Iterable[Journal], place: Location | None) -> lis
     if place is not None and isinstance(place.store, ListableStore):
         listing = persist(list_dir, place)
         names += [name.removeprefix(_STAGED) for name in listing.prefixes if name.startswith(_STAGED)]
-        names += [name for name in (*listing.prefixes, *listing.keys) if name in _SWAPPING]
+        names += [name for name in (*listing.prefixes, *listing.keys) if name.startswith(_SWAPPING)]
     return list(dict.fromkeys(names))
 
 

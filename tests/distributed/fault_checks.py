@@ -198,14 +198,14 @@ def computed(log, start, stop=None):
 
 
 def needless(case, finished, again):
-    """Blocks that were computed though all the objects that have cells of them were finished."""
-    needs = case.needs()
-    found = [first for first in sorted(set(again)) if needs[first] <= finished]
-    return (
-        [f"{len(found)} blocks were computed again, such as {found[0]}: all their objects were finished"]
-        if found
-        else []
-    )
+    """What was computed for nothing: blocks all of whose objects were finished, or that are not of the source."""
+    needs, runs = case.needs(), set(again)
+    strange = sorted(runs - needs.keys())
+    found = [first for first in sorted(runs & needs.keys()) if needs[first] <= finished]
+    problems = [f"{len(found)} blocks were computed again, though all their objects were finished"] if found else []
+    if strange:
+        problems.append(f"wrong cells: {len(strange)} blocks were computed from what was just written, not the source")
+    return problems
 
 
 # ---- afterwards

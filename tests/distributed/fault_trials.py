@@ -340,11 +340,11 @@ class Trial:
         if error.exists():
             problems.append(f"attempt {number} failed: {error.read_text()}")
             return True
-        done = (self.folder / f"done-{number}").exists()
-        if exitcode == 0 or (done and exitcode == -signal.SIGKILL):
+        killed = exitcode in (-signal.SIGKILL, 255)  # which is what the forking server says if it does not know
+        if exitcode == 0 or (killed and (self.folder / f"done-{number}").exists()):
             return True
-        self.outcome.counts["jobs killed"] += exitcode == -signal.SIGKILL
-        if exitcode != -signal.SIGKILL or not kills:
+        self.outcome.counts["jobs killed"] += killed
+        if not killed or not kills:
             output = (self.folder / f"output-{number}").read_text()
             problems.append(f"attempt {number} ended with {exitcode}: {output[-2000:]}")
             return True

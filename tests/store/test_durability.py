@@ -28,7 +28,7 @@ def root(tmp_path):
 def way(request, monkeypatch):
     """Each of the two ways in which files are written."""
     if request.param == "named files":
-        monkeypatch.setattr("daskzarr.stores.local._UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
     return request.param
 
 
@@ -504,7 +504,7 @@ CHILD = f"""
 import sys
 from daskzarr.stores import LocalStore, local
 if sys.argv[3] == "named files":
-    local._UNNAMED = 0
+    local.UNNAMED = 0
 SIZE = {SIZE}
 {inspect.getsource(value_of)}
 {inspect.getsource(assert_whole)}
