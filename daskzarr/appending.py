@@ -165,13 +165,19 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
                 f"{', '.join(different)} differ",
                 axis=axis,
             )
+        if begun is None and journal is not None:
+            raise AppendError(
+                f"the array has {length} cells along this axis, and nothing is noted of an append at {first}: what is "
+                "there may be other cells",
+                axis=axis,
+            )
         if begun is None or begun.finished:
             return None
     elif length != first:
-        wanted = f"{first} or {first + more}" if more else f"{first}"
+        wanted = f", nor the {first + more} it would have after it" if more else ""
         raise AppendError(
-            f"the array has {length} cells along this axis, not {wanted}: something else was appended, or it was "
-            "resized",
+            f"the array has {length} cells along this axis, not the {first} it is to have before this append{wanted}: "
+            "something else was appended, or it was resized",
             axis=axis,
         )
     elif begun is not None and begun.finished:

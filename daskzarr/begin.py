@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box
@@ -103,13 +103,15 @@ def _discard_others(journal: Journal, home: Location) -> None:
 
 def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
     """Write the documents and open the journal, or find out what is left to do of a write that was begun before."""
-    options, journal = prepared.options, prepared.journal
+    options = prepared.options
     note_write(prepared.place.store.url, prepared.place.path)
     if prepared.resumed is not None:
         target = prepared.resumed.target
         _sweep(target)
+        prepared = _without_torn(prepared)
     else:
         target = _begin_anew(prepared)
+    journal = prepared.journal
     stored = StoredArray(target, prepared.metadata)
     handle = ArrayHandle.of(stored, write_empty_chunks=options.write_empty_chunks, allow_pickle=True)
     only = prepared.wanted
@@ -159,6 +161,17 @@ def _ending(prepared: Prepared, complete: bool) -> Ending | None:
         journal,
         home_of(prepared.place, prepared.options) if whole else None,
     )
+
+
+def _without_torn(prepared: Prepared) -> Prepared:
+    """The write without a journal, if it is complete and that does not say all: it would say that the rest is lost."""
+    resumed, journal = prepared.resumed, prepared.journal
+    if resumed is None or journal is None or not resumed.complete:
+        return prepared
+    if not replace(prepared, resumed=replace(resumed, complete=False)).plan.objects:
+        return prepared
+    journal.discard()
+    return replace(prepared, journal=None)
 
 
 def _open_journal(prepared: Prepared, journal: Journal) -> None:

@@ -27,6 +27,8 @@ from daskzarr.stores.retries import get_many, persist
 __all__ = ["Journal", "Receipt", "begin", "differences", "forget", "journal_for", "journals_of", "noted"]
 
 FORMAT = 1
+OVERWRITE = "overwrite"
+"""Name of a write that takes the place of another node in the end: until then it says nothing of what is there."""
 _FOLDER, _PLAN, _DONE = "__writes__", "plan.json", "done.json"
 _STAGED = ("__staged__", "__replaced__")  # where nodes are kept beside their places: not to be looked into
 
@@ -104,6 +106,11 @@ class Journal:
     def terms(self) -> dict[str, Any]:
         """What the write was begun with."""
         return cast(dict[str, Any], self._begun()["terms"])
+
+    @property
+    def name(self) -> str:
+        """What tells the write from others of the node."""
+        return self.folder.path.rpartition("/")[2]
 
     @property
     def begun(self) -> bool:

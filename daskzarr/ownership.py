@@ -41,7 +41,6 @@ __all__ = [
     "overlapping",
 ]
 
-
 Align = Literal["merge", "rechunk", "error"]
 
 _MOST_CROSSING = 0.5  # from here on, sending whole blocks moves fewer bytes than sending their pieces

@@ -31,7 +31,7 @@ from daskzarr.stores import Location, SurveyStore
 from daskzarr.stores.retries import get_many
 from daskzarr.write_plan import WritePlan, plan_write
 
-WHOLE, OVERWRITE = "whole", "overwrite"
+NEW, WHOLE = "new", "whole"
 
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "align": ("merge", "rechunk", "error"),
@@ -63,15 +63,26 @@ class WriteOptions:
                 raise MetadataError(f"{name} is {short(value)}; it can be {', '.join(map(repr, choices))}", field=name)
         if self.token is not None and not isinstance(self.token, str):
             raise MetadataError(f"token is {short(self.token)}; it has to be text", field="token")
-        if isinstance(self.only, (str, bytes)):
-            raise MetadataError("only is one text; it has to be a list of chunk keys or indices", field="only")
+        if self.only is not None and (isinstance(self.only, (str, bytes)) or not isinstance(self.only, Collection)):
+            raise MetadataError(
+                f"only is {short(self.only)}; it has to be a list of chunk keys or indices", field="only"
+            )
+        if not isinstance(self.write_empty_chunks, bool):
+            raise MetadataError(f"write_empty_chunks is {short(self.write_empty_chunks)}", field="write_empty_chunks")
+        files = self.max_files
+        if files is not None and (isinstance(files, bool) or not isinstance(files, int) or files < 0):
+            raise MetadataError(f"max_files is {short(files)}; it has to be a number of files", field="max_files")
+        self.mem_limit  # noqa: B018  refused here, if it is none
 
     @property
     def mem_limit(self) -> int | None:
         """The most bytes a task may need."""
         try:
-            return None if self.max_mem is None else int(parse_bytes(self.max_mem))
-        except (ValueError, TypeError):
+            limit = None if self.max_mem is None else int(parse_bytes(self.max_mem))
+            if limit is not None and limit < 0:
+                raise ValueError
+            return limit
+        except (ValueError, TypeError, AttributeError):
             raise MetadataError(
                 f"max_mem is {short(self.max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
             ) from None
@@ -123,7 +134,7 @@ class Prepared:
         encoding, grid = self.metadata.chunk_key_encoding, self.metadata.chunk_grid
         found = set()
         for each in self.options.only:
-            index = encoding.decode(each) if isinstance(each, str) else tuple(each)
+            index = encoding.decode(each) if isinstance(each, str) else each if isinstance(each, tuple) else None
             if not grid.counts and each == encoding.encode(()):
                 index = ()
             if index is None or len(index) != len(grid.counts) or not all(map(_is_chunk, index, grid.counts)):
@@ -224,6 +235,8 @@ def terms_of(
         "codecs": codecs,
         "fill_value": fill_value,
         "zarr_format": zarr_format,
+        "attributes": metadata.attributes if verb == NEW else None,
+        "dimension_names": metadata.dimension_names if verb == NEW else None,
         "write_empty_chunks": options.write_empty_chunks,
         "region": [list(zip(*owners.blocks.region, strict=True)) for _, owners in parts],
         "only": None if options.only is None else sorted(map(str, options.only)),

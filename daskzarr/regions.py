@@ -79,7 +79,10 @@ def _run(axis: int, part: Any, length: int) -> tuple[int, int]:
         raise MetadataError(
             f"region has {part!r}; it can hold slices of step 1, integers and ...", axis=axis, field="region"
         )
-    first, last, _ = part.indices(length)
+    try:
+        first, last, _ = part.indices(length)
+    except TypeError:
+        raise MetadataError(f"region has {part!r}; slices are of integers", axis=axis, field="region") from None
     return first, max(first, last)
 
 

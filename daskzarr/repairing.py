@@ -10,7 +10,10 @@ import dask.array as da
 from daskzarr.errors import MetadataError, raise_from
 from daskzarr.hierarchy import open_array
 from daskzarr.hierarchy.documents import store_error, writable
+from daskzarr.hierarchy.notes import notes_at
+from daskzarr.journal import OVERWRITE, journals_of
 from daskzarr.metadata import ZarrFormat
+from daskzarr.resizing import REACH
 from daskzarr.stores import Location, locate
 from daskzarr.stores.retries import persist
 from daskzarr.verification import VerifyReport, verify
@@ -61,8 +64,8 @@ def repair(
 
     Notes
     -----
-    Bad objects are not read. What writes that did not end have left undone is not repaired: call what began them again,
-    with ``resume=True``.
+    Bad objects are not read. Writes to places of the array that did not end are ended by it; an overwriting or an
+    append that did not end is not: make the call that began it again, with ``resume=True``.
 
     Examples
     --------
@@ -104,7 +107,17 @@ def repair(
             **place,
         )
     found: VerifyReport = verify(url, component, **look)
+    if found.unfinished and not found.bad and level in ("digest", "decode"):
+        _end_writes(location, notes_at(location, journal))
+        found = verify(url, component, **look)
     return found
+
+
+def _end_writes(location: Location, home: Location | None) -> None:
+    """Writes that did not end have nothing left to do, once all they were to write is there; those that grow have."""
+    for unfinished in journals_of(location, home):
+        if not unfinished.finished and unfinished.name != OVERWRITE and REACH not in unfinished.terms():
+            unfinished.finish({"repaired": True})
 
 
 def _delete(location: Location, key: str) -> None:

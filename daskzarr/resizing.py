@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from operator import lt
+from operator import gt, lt
 from typing import Any
 
 from daskzarr.array_handle import ArrayHandle
@@ -112,6 +112,8 @@ def resize(
     try:
         clean_up(array, _unfinished(location, place), place, allow_pickle=allow_pickle)
         note = _note_shrink(resized, reach, place) if shrinks else None
+        if note is not None:
+            _undo_appends(resized, note, place)
         for found in arrays:
             if found.shape != resized.shape:
                 publish_metadata(found, with_shape(found.metadata, resized.shape))
@@ -275,6 +277,26 @@ def _trim(array: StoredArray, reach: tuple[int, ...] | None, note: Journal | Non
     # Only this process sees what is in its memory.
     options = {} if handle.writer.shared else {"scheduler": "threads"}
     map_batches(trim_objects, Trim(handle, note), items, batch).compute(**options)
+
+
+def _undo_appends(array: StoredArray, note: Journal, place: Location | None) -> None:
+    """Appends of cells that are cut off are not done any more; what is noted of the rest stays noted."""
+    for other in journals_of(array.location, place):
+        terms = other.terms()
+        if terms.get("verb") != "append" or not any(map(gt, terms.get(REACH, ()), array.shape)):
+            continue
+        receipts = other.receipts().values()
+        inside = [r for r in receipts if not _is_outside(array, r.key)]
+        if inside:
+            note.note(inside)
+        other.discard()
+
+
+def _is_outside(array: StoredArray, key: str) -> bool:
+    """Whether an object has no cell of an array."""
+    grid = array.metadata.chunk_grid
+    counts = grid.counts if grid.chunk_count else (0,) * array.ndim
+    return any(map(int.__ge__, array.metadata.chunk_key_encoding.decode(key) or (), counts))
 
 
 def _close(array: StoredArray, note: Journal, place: Location | None) -> None:

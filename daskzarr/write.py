@@ -8,10 +8,19 @@ from dataclasses import fields, replace
 from typing import Any, Literal
 
 import dask.array as da
+import numpy as np
 
 from daskzarr.begin import begin_all, begin_write
 from daskzarr.block_grid import RegularCuts, cuts
-from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, UnsupportedError, raise_from
+from daskzarr.errors import (
+    DaskZarrError,
+    MetadataError,
+    NodeExistsError,
+    ResumeError,
+    UnsupportedError,
+    raise_from,
+    short,
+)
 from daskzarr.graph.write import Write, written_array
 from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.hierarchy.documents import find_documents, node_exists
@@ -19,11 +28,11 @@ from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
 from daskzarr.hierarchy.staging import recover, stage
-from daskzarr.journal import Journal, differences, journal_for
+from daskzarr.journal import OVERWRITE, Journal, differences, journal_for
 from daskzarr.metadata import ZarrFormat
 from daskzarr.ownership import Align
 from daskzarr.prepare import (
-    OVERWRITE,
+    NEW,
     WHOLE,
     Prepared,
     Resumed,
@@ -218,7 +227,10 @@ def plan(arr: da.Array, url: Any, component: str | None = None, **settings: Any)
     >>> plan(da.zeros((100, 100), chunks=40), {}, chunks=(25, 25)).objects
     16
     """
-    given = inspect.signature(to_zarr).bind(arr, url, component, **settings)
+    try:
+        given = inspect.signature(to_zarr).bind(arr, url, component, **settings)
+    except TypeError as error:
+        raise TypeError(f"plan() takes what to_zarr() takes: {error}") from None
     given.apply_defaults()
     return _prepare(given.arguments, planning=True).plan
 
@@ -228,6 +240,9 @@ def _prepare(given: Mapping[str, Any], *, planning: bool = False) -> Prepared:
     arr, url, mode = given["arr"], given["url"], given["mode"]
     if mode == "r":
         raise MetadataError("Cannot use mode 'r' (read-only) when writing to zarr; use 'w-', 'w' or 'r+'", field="mode")
+    for name in ("overwrite", "compute", "return_stored"):
+        if not isinstance(given[name], (bool, np.bool_)):
+            raise MetadataError(f"{name} is {short(given[name])}; it can be True or False", field=name)
     if mode not in _MODES:
         raise MetadataError(f"mode is {mode!r}; it can be {', '.join(map(repr, _MODES))}", field="mode")
     check_array(arr)
@@ -285,7 +300,7 @@ def _new_array(
     prepared = Prepared(place, metadata, parts, options, overwrite=overwrite)
     if home is not None:
         prepared = replace(
-            prepared, journal=journal_for(place, home, WHOLE), terms=terms_of("to_zarr", metadata, parts, options)
+            prepared, journal=journal_for(place, home, WHOLE), terms=terms_of(NEW, metadata, parts, options)
         )
     if options.resume:
         found = _resumed(prepared, home)
@@ -328,7 +343,15 @@ def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:
     journal = take_up([overwriting, whole] if prepared.overwrite else [whole], prepared.terms, options)
     if journal is None or (journal.finished and prepared.overwrite and options.resume == "auto"):
         return None
-    return resume_from(prepared, journal, place) if _is_same(prepared, place) else None
+    if not _is_same(prepared, place):
+        return None
+    found = resume_from(prepared, journal, place)
+    if journal.finished and found.plan.objects:
+        raise ResumeError(
+            f"the write came to its end, and {found.plan.objects} of its objects were lost or changed since: look at "
+            "them with verify(), and mend them with repair()"
+        )
+    return found
 
 
 def _resumed_overwriting(prepared: Prepared, journal: Journal) -> Prepared | None:
@@ -345,7 +368,7 @@ def _resumed_overwriting(prepared: Prepared, journal: Journal) -> Prepared | Non
     itself = reads_from(prepared.parts[0][0], place)
     if differences(prepared.terms, journal.terms()) != (("source",) if itself else ()):
         take_up([journal], prepared.terms, prepared.options)
-    return replace(prepared, journal=journal, resumed=Resumed(place, {}, complete=True))
+    return replace(prepared, journal=journal, resumed=Resumed(place, journal.receipts(), complete=True))
 
 
 def _is_same(prepared: Prepared, place: Location) -> bool:

@@ -244,7 +244,7 @@ def test_nothing_is_appended(place, place_kind):
     for at in (7, 7, None):
         append(da.zeros((0, 5), dtype="i4"), target, at=at)
         append(da.zeros((7, 0), dtype="i4"), target, axis=1, at=None if at is None else 5)
-    with pytest.raises(AppendError, match="not 3"):
+    with pytest.raises(AppendError, match="not the 3"):
         append(da.zeros((0, 5), dtype="i4"), target, at=3)
     np.testing.assert_array_equal(read(target), OLD)
     append(da.from_array(OLD, chunks=3), target, at=7)

@@ -221,7 +221,7 @@ def test_a_delayed_value_and_nothing_at_all(tmp_path):
         ({"append": 0, "at": [20]}, MetadataError, "2 sources and 1 at"),
         ({"append": 0, "regions": [slice(0, 20)] * 2}, MetadataError, "no region"),
         ({"append": 0, "same": True}, MetadataError, "nor another source"),
-        ({"append": 0, "at": 19}, AppendError, "not 19"),
+        ({"append": 0, "at": 19}, AppendError, "not the 19"),
         ({"regions": [slice(0, 19)] * 2}, MetadataError, "does not fit"),
         ({"missing": True}, NodeNotFoundError, "no"),
     ],

@@ -939,7 +939,7 @@ def test_the_table_says_what_to_do(tmp_path):
         "missing            1",
         "foreign",
         "resume=True",
-        "only=report.bad",
+        "repair(x, url)",
         "elided             4",
     ):
         assert word in text, word

@@ -73,7 +73,8 @@ def conclude(ending: Ending | None, *parts: Written) -> Written:
         key, reason = written.failures[0]
         error = WriteFailedError(
             f"{len(written.failures)} objects were not written, the other {written.objects} were; the first is {key}: "
-            f"{reason}; write again with resume=True, or only=[key for key, reason in error.failures]"
+            f"{reason}; an array that was to be overwritten or to grow is as it was. The same "
+            "call with resume=True writes what is missing; pass the same token= to both if the code has to change"
         )
         error.failures = written.failures
         raise error

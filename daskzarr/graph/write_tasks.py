@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +85,7 @@ class Collecting:
 
     def rescue(self, error: Exception, handle: ArrayHandle, terms: Terms, place: Any, *inputs: Any) -> Outcome:
         """What is said of the objects of a task that failed."""
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{_line_of(error)}"
         if isinstance(place, Share):
             keys = [] if place.own is None else _keys(handle, terms, place.own)
             pieces: Any = dict.fromkeys((at for at, _ in place.pieces), reason)
@@ -94,3 +96,9 @@ class Collecting:
             failures = tuple(f for o in carried for f in o.failures)
             return Outcome(receipts, failures + tuple((key, reason) for key in _keys(handle, terms, place.box)))
         return Outcome((), tuple((key, reason) for key in _keys(handle, terms, place)))
+
+
+def _line_of(error: Exception) -> str:
+    """Where an error was raised: the traceback stays in the process of the task."""
+    found = traceback.extract_tb(error.__traceback__)
+    return f" ({os.path.basename(found[-1].filename)}, line {found[-1].lineno})" if found else ""

@@ -50,7 +50,6 @@ from daskzarr.stores.folder_lock import lock_folder
 
 __all__ = ["Staged", "begin_stage", "recover", "stage", "swap"]
 
-
 _Result = TypeVar("_Result")
 
 _PATIENCE = 30.0

@@ -7,6 +7,7 @@ be listed is asked for every object there could be, by number. Plain NumPy, no D
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from operator import lt
@@ -18,7 +19,7 @@ from daskzarr.hierarchy import StoredArray, store_error
 from daskzarr.hierarchy.copying import names_below
 from daskzarr.hierarchy.documents import list_dir
 from daskzarr.hierarchy.placing import DOCUMENT_NAMES
-from daskzarr.journal import Journal, journals_of, noted
+from daskzarr.journal import OVERWRITE, Journal, journals_of, noted
 from daskzarr.metadata import ChunkGrid
 from daskzarr.receipt import Receipt
 from daskzarr.stores import ListableStore, Location, Store, SurveyStore, SweepStore
@@ -31,6 +32,7 @@ Listed = list[tuple[str, int | None]]
 _NCZARR = (".nczarr", ".nczgroup", ".nczarray", ".nczvar", ".nczattr")  # what old netCDF-C put beside documents
 _DOCUMENTS = frozenset((*_NCZARR, *(name for names in DOCUMENT_NAMES.values() for name in names)))
 _UNDER_WAY = ".__swap__"  # in a node that is about to take the place of another one
+_TOKEN = re.compile("-[0-9a-f]{32}$")
 _STAGED, _SWAPPING = "__staged__", ("__swap__", "__replaced__")  # beside that one
 _MOST_OBJECTS = 1000
 _MOST_BYTES = 64 * 2**20
@@ -97,6 +99,7 @@ def inspect_array(array: StoredArray, level: Level, place: Location | None) -> I
     index_of = _indexer(handle)
     journals = journals_of(array.location, place)
     pending = [journal for journal in journals if not journal.finished]
+    journals = [journal for journal in journals if journal not in pending or journal.name != OVERWRITE]
     rules = Rules(handle, level, _promised(journals, handle.grid))
     found = ((index_of(key), receipt) for key, receipt in noted(journals).items())
     receipts = {index: receipt for index, receipt in found if index is not None}
@@ -204,10 +207,11 @@ def _chunks_of(region: list[tuple[int, ...]], grid: ChunkGrid) -> Box | None:
 
 def unfinished_writes(pending: Iterable[Journal], place: Location | None) -> list[str]:
     """Names of writes that did not end: those whose journals say so, and those that left something staged."""
-    names = [journal.folder.path.rpartition("/")[2] for journal in pending]
+    names = [journal.name for journal in pending]
     if place is not None and isinstance(place.store, ListableStore):
         listing = persist(list_dir, place)
-        names += [name.removeprefix(_STAGED) for name in listing.prefixes if name.startswith(_STAGED)]
+        staged = [name.removeprefix(_STAGED) for name in listing.prefixes if name.startswith(_STAGED)]
+        names += [_TOKEN.sub("", name) for name in staged]
         names += [name for name in (*listing.prefixes, *listing.keys) if name.startswith(_SWAPPING)]
     return list(dict.fromkeys(names))
 

@@ -113,7 +113,7 @@ class VerifyReport:
         if not self.listed:
             lines.append("  the store cannot be listed: orphaned and leftover objects are not known")
         if self.bad:
-            lines.append(f"  write the {len(self.bad)} objects of report.bad again: to_zarr(..., only=report.bad)")
+            lines.append(f"  write the {len(self.bad)} objects of report.bad again: repair(x, url), x being all cells")
         return "\n".join(lines)
 
 
