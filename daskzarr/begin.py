@@ -17,7 +17,7 @@ from daskzarr.graph.shares import Finished
 from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
 from daskzarr.hierarchy import StoredArray, open_array, writable
 from daskzarr.hierarchy.notes import notes_of
-from daskzarr.hierarchy.publishing import publish_metadata
+from daskzarr.hierarchy.publishing import note_above, publish_metadata
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
 from daskzarr.metadata import ArrayMetadata
@@ -84,13 +84,15 @@ def grow(old: StoredArray, metadata: ArrayMetadata, token: str) -> None:
     location = old.location
     if open_array(location, zarr_format=metadata.zarr_format).shape != metadata.shape:
         publish_metadata(old, metadata)
-    elif token not in _grown and not writable(location).shared:
+        if not writable(location).shared:
+            _grown.add(token)
+        return
+    if token not in _grown and not writable(location).shared:
         # Elsewhere another process may have run this very task before.
         raise AppendError(
             "another append came first, and its cells have been replaced", url=location.store.url, node=location.path
         )
-    if not writable(location).shared:
-        _grown.add(token)
+    note_above(StoredArray(location, metadata))
 
 
 def _discard_others(journal: Journal, home: Location) -> None:

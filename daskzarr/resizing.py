@@ -16,7 +16,7 @@ from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node, writable
 from daskzarr.hierarchy.documents import get_document
 from daskzarr.hierarchy.notes import notes_at
-from daskzarr.hierarchy.publishing import publish_metadata, with_shape
+from daskzarr.hierarchy.publishing import note_above, publish_metadata, with_shape
 from daskzarr.journal import Journal, begin, journal_for, journals_of, noted
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, v2, v3
 from daskzarr.receipt import Receipt
@@ -117,6 +117,8 @@ def resize(
         for found in arrays:
             if found.shape != resized.shape:
                 publish_metadata(found, with_shape(found.metadata, resized.shape))
+            else:
+                note_above(found)
         if shrinks:
             _trim(resized, reach, note, allow_pickle)
         elif place is None and resized.shape == array.shape:

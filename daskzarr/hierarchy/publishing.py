@@ -10,7 +10,7 @@ from typing import Any
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import DaskZarrError, MetadataError, raise_from, short
-from daskzarr.hierarchy.documents import set_document, store_error, writable
+from daskzarr.hierarchy.documents import find_documents, set_document, store_error, writable
 from daskzarr.hierarchy.node import StoredArray, StoredGroup
 from daskzarr.hierarchy.opening import expect_array, not_found
 from daskzarr.hierarchy.registers import amend, changing, registers_above
@@ -118,6 +118,16 @@ def publish_metadata(array: StoredArray, metadata: ArrayMetadata) -> StoredArray
             set_document(location, name, text)
         amend(registers, location, {**stored, **changed})
     return StoredArray(location, metadata)
+
+
+def note_above(array: StoredArray) -> None:
+    """Note an array's documents in the consolidated metadata above it: a kill may have come before that."""
+    location, number = array.location, array.metadata.zarr_format
+    with changing:
+        registers = registers_above(location, {number})
+        documents = find_documents(location, (number,)) if registers else None
+        if documents is not None:
+            amend(registers, location, documents)
 
 
 def _lengths(shape: Any, ndim: int) -> tuple[int, ...]:

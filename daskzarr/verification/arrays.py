@@ -190,7 +190,8 @@ def _promised(journals: Iterable[Journal], grid: ChunkGrid) -> tuple[Box, ...]:
     for journal in journals:
         terms = journal.terms()
         for region in terms.get("region", ()) if terms.get("only") is None else ():
-            found.add(_chunks_of([tuple(pair) for pair in region], grid))
+            if len(region) == len(grid.shape):
+                found.add(_chunks_of([tuple(pair) for pair in region], grid))
     whole = Box((0,) * len(grid.shape), grid.counts)
     return (whole,) if whole in found else tuple(sorted(box for box in found if box is not None))
 
