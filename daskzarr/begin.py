@@ -172,7 +172,8 @@ def _without_torn(prepared: Prepared) -> Prepared:
         return prepared
     if not replace(prepared, resumed=replace(resumed, complete=False)).plan.objects:
         return prepared
-    journal.discard()
+    for each in journals_of(prepared.place, home_of(prepared.place, prepared.options)):
+        each.discard()  # the others are of the node that was replaced
     return replace(prepared, journal=None)
 
 
