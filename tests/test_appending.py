@@ -208,7 +208,8 @@ def test_another_length_is_an_error_that_names_it(place):
     put(place)
     cells = da.from_array(OLD[:3], chunks=3)
     for at in (0, 6, 8, 100):
-        with pytest.raises(AppendError, match=f"the array has 7 cells along this axis, not the {at} it is to have before this append, nor the {at + 3}"):
+        wanted = f"has 7 cells along this axis, not the {at} it is to have before this append, nor the {at + 3} it"
+        with pytest.raises(AppendError, match=wanted):
             append(cells, place, at=at)
     append(cells, place, at=7)
     append(cells, place, at=10)
