@@ -20,7 +20,7 @@ ROWS = [
     {"graph", "translation", "trimming"},
     {"create", "read", "nodes", "regions", "resizing", "verification"},
     {"prepare"},
-    {"begin"},
+    {"begin", "prepare_new"},
     {"write"},
     {"appending"},
     {"convert", "repairing", "storing"},
