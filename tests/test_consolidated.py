@@ -954,3 +954,13 @@ def test_hierarchies_of_mixed_formats_show_all_there_is(changes):
             below = open_group(node, consolidated=False)
             assert list(open_group(node).walk()) == list(below.walk()), path
     assert list(open_group(store).walk()) == list(open_group(store, consolidated=False).walk())
+
+
+def test_a_node_that_a_new_group_brings_to_light_is_listed():
+    """A folder that was no group of v3 had one of N5 in it."""
+    store = MappingStore({})
+    create_group(store)
+    create_group(store, "a/b", zarr_format="n5")
+    consolidate(store, zarr_format=3)
+    create_group(store, "a", zarr_format=3)
+    assert [path for path, _ in open_group(store).walk()] == ["a", "a/b"]

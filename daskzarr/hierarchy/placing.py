@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from daskzarr.errors import MetadataError, NodeExistsError, raise_from
+from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, raise_from
 from daskzarr.hierarchy.documents import (
     ancestors,
     find_documents,
@@ -19,10 +19,11 @@ from daskzarr.hierarchy.documents import (
     store_error,
     writable,
 )
+from daskzarr.hierarchy.listing import nodes_below
 from daskzarr.hierarchy.node import StoredArray, node_of
 from daskzarr.hierarchy.registers import Register, changing, enter, register_of_v2, register_of_v3, strike
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, n5, v2, v3
-from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, write_metadata
+from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, write_metadata
 from daskzarr.metadata.json_text import format_object
 from daskzarr.stores import ListableStore, Location
 
@@ -63,7 +64,17 @@ def place_node(
         write_groups_above(site)
         for name, text in texts.items():
             set_document(location, name, text)
-        enter(site.registers, location, {**site.missing, location.path: documents})
+        found = _come_to_light(site, metadata) if site.registers else {}
+        enter(site.registers, location, {**found, **site.missing, location.path: documents})
+
+
+def _come_to_light(site: Site, metadata: ArrayMetadata | GroupMetadata) -> dict[str, Documents]:
+    """Nodes below new groups, by path: of another format, they were there before, in a folder that was no group."""
+    top = Location(site.location.store, next(iter(site.missing), site.location.path))
+    if not isinstance(top.store, ListableStore) or (top == site.location and isinstance(metadata, ArrayMetadata)):
+        return {}
+    found = nodes_below(top, metadata.zarr_format, deep=True)
+    return {(top / path).path: node for path, node in found.items() if not isinstance(node, DaskZarrError)}
 
 
 def look_around(location: Location, zarr_format: ZarrFormat, *, overwrite: bool, beside: bool = False) -> Site:
