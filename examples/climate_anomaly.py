@@ -72,7 +72,7 @@ def run_write(title: str, write: Delayed, client: Client, chunks: int) -> None:
     stored = future.result()
     print(
         f"\n{title}: {chunks} chunks in {tasks} tasks ({tasks / chunks:.2f} a chunk), "
-        f"{stored / 1e3:.0f} kB stored, {time.perf_counter() - start:.2f} s"
+        f"{stored.nbytes / 1e3:.0f} kB stored, {time.perf_counter() - start:.2f} s"
     )
 
 
