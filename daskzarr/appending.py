@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import dask.array as da
@@ -107,8 +107,7 @@ def append(
     >>> from_zarr(store).compute()
     array([0, 1, 2, 3, 4, 5, 6, 7])
     """
-    given = locals()
-    options = WriteOptions(**{f.name: given[f.name] for f in fields(WriteOptions) if f.name in given})
+    options = WriteOptions.among(locals())
     check_array(arr)
     location = locate(url, component, storage_options)
     growth = Growth(axis, at, overwrite, zarr_format)

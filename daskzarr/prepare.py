@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import dask
@@ -55,6 +55,11 @@ class WriteOptions:
     write_empty_chunks: bool = False
     max_files: int | None = None
     max_mem: int | str | None = None
+
+    @classmethod
+    def among(cls, given: Mapping[str, Any]) -> WriteOptions:
+        """Those among the arguments of a verb."""
+        return cls(**{each.name: given[each.name] for each in fields(cls) if each.name in given})
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -249,11 +254,20 @@ def write_id(word: str, *what: Any) -> str:
     return f"{word}-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
 
 
+def _has_begun(journal: Journal) -> bool:
+    """Whether there is such a write."""
+    return journal.begun
+
+
+def _has_finished(journal: Journal) -> bool:
+    """Whether a write came to its end."""
+    return journal.finished
+
+
 def take_up(journals: Sequence[Journal], terms: Mapping[str, Any], options: WriteOptions) -> Journal | None:
     """The journal of a write that was begun before by the same call; None where there is none, and need not be."""
-    found = [journal for journal in journals if journal.begun]
-    found.sort(key=lambda journal: journal.finished)
-    for journal in found[:1]:
+    journal = min(filter(_has_begun, journals), key=_has_finished, default=None)
+    if journal is not None:
         different = differences(terms, journal.terms())
         if not different:
             return journal

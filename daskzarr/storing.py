@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 import dask.array as da
@@ -88,8 +87,7 @@ def store(
     >>> from_zarr(array).compute()
     array([0, 1, 2, 3, 4, 5, 6])
     """
-    given = locals()
-    options = WriteOptions(**{f.name: given[f.name] for f in fields(WriteOptions) if f.name in given})
+    options = WriteOptions.among(locals())
     arrays = [sources] if isinstance(sources, da.Array) else list(sources)
     places = [targets] if isinstance(sources, da.Array) else list(targets)
     count = len(arrays)

@@ -234,7 +234,7 @@ def _prepare(given: Mapping[str, Any], *, planning: bool = False) -> Prepared:
     component = one_of("component", given["component"], "path", one_of("path", given["path"], "name", given["name"]))
     zarr_format = one_of("zarr_format", given["zarr_format"], "zarr_version", given["zarr_version"])
     settings = ArraySettings(**{field.name: given[field.name] for field in fields(ArraySettings)})
-    options = WriteOptions(**{field.name: given[field.name] for field in fields(WriteOptions)})
+    options = WriteOptions.among(given)
     if given["return_stored"] and not given["compute"] and options.journal is None:
         options = replace(options, journal=False)  # any block may be computed, and any not
     location = locate(url, component, given["storage_options"])

@@ -10,9 +10,7 @@ from typing import Any
 from dask.delayed import Delayed
 
 from daskzarr.graph.dask_names import HighLevelGraph, Layer, Task, TaskRef
-from daskzarr.graph.tree import LazyLayer
-
-_FAN_IN = 32
+from daskzarr.graph.tree import LazyLayer, reduced
 
 Finish = Callable[[list[Any]], Any]
 """What the list of all results becomes."""
@@ -100,14 +98,7 @@ class BatchTree(LazyLayer):
             level.append((self.leaf, len(level)))
             few = self.work[start : start + self.batch]
             yield level[-1], Task(level[-1], run_batch, self.function, self.common, few)
-        for height in itertools.count():
-            if len(level) <= _FAN_IN:
-                break
-            above: list[Any] = []
-            for i in range(0, len(level), _FAN_IN):
-                above.append((self.name, height, i // _FAN_IN))
-                yield above[-1], Task(above[-1], one_list, *map(TaskRef, level[i : i + _FAN_IN]))
-            level = above
+        level = yield from reduced(self.name, level, one_list)
         yield self.name, Task(self.name, finish_list, self.finish, *map(TaskRef, level))
 
     def get_output_keys(self) -> set[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,14 +154,7 @@ class ReceiptTree(LazyLayer):
             for i, few in enumerate(_in_fews(keys, fan_in(len(keys), journal is not None))):
                 level.append(key := (self.name, 0, n, i))
                 yield key, Task(key, settle, journal, *map(TaskRef, few))
-        for height in itertools.count(1):
-            if len(level) <= FAN_IN:
-                break
-            above: list[Any] = []
-            for i, few in enumerate(_in_fews(level, FAN_IN)):
-                above.append(higher := (self.name, height, i))
-                yield higher, Task(higher, add_up, *map(TaskRef, few))
-            level = above
+        level = yield from reduced(self.name, level, add_up)
         yield self.name, Task(self.name, conclude, self.ending, *map(TaskRef, level))
 
     def get_output_keys(self) -> set[Any]:
@@ -169,6 +162,19 @@ class ReceiptTree(LazyLayer):
 
     def cull(self, keys: set[Any], all_hlg_keys: Iterable[Any]) -> tuple[Layer, Mapping[Any, set[Any]]]:
         return self, {self.name: {key for leaves in self.leaves for key in leaves.tasks()}}
+
+
+def reduced(name: str, keys: list[Any], function: Callable[..., Any]) -> Generator[tuple[Any, Any], None, list[Any]]:
+    """Tasks that put the results of others together, a few at a time, until one task can take the rest: their keys."""
+    for height in itertools.count(1):
+        if len(keys) <= FAN_IN:
+            break
+        above: list[Any] = []
+        for i, few in enumerate(_in_fews(keys, FAN_IN)):
+            above.append(key := (name, height, i))
+            yield key, Task(key, function, *map(TaskRef, few))
+        keys = above
+    return keys
 
 
 def _in_fews(keys: list[Any], count: int) -> Iterator[list[Any]]:
