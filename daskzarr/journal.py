@@ -21,7 +21,7 @@ from daskzarr.hierarchy.documents import store_error, writable
 from daskzarr.metadata.json_text import format_object, parse_object
 from daskzarr.receipt import Receipt
 from daskzarr.receipt_text import format_batch, parse_batches
-from daskzarr.stores import CreateStore, ListableStore, Listing, Location
+from daskzarr.stores import ListableStore, Listing, Location, creates
 from daskzarr.stores.retries import get_many, persist
 
 __all__ = ["Journal", "Receipt", "begin", "differences", "forget", "journal_for", "journals_of", "noted"]
@@ -254,7 +254,7 @@ def _sweep(journal: Journal) -> bool:
 def _create_plan(journal: Journal, text: bytes) -> bool:
     """Put the plan where there is none."""
     store = journal.folder.store
-    if isinstance(store, CreateStore):
+    if creates(store):
         made = journal._ask("noting", _PLAN, store.create, journal.folder.key(_PLAN), text)
         return made or journal._get(_PLAN) == text  # made by a request whose answer was lost
     if journal._get(_PLAN) is not None:

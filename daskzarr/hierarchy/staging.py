@@ -46,7 +46,7 @@ from daskzarr.metadata import ArrayMetadata, GroupMetadata
 from daskzarr.metadata.documents import format_of, write_metadata
 from daskzarr.metadata.json_text import format_object
 from daskzarr.stores import ListableStore, Location, MappingStore, parent
-from daskzarr.stores.folder_lock import lock_folder
+from daskzarr.stores.local.folder_lock import lock_folder
 
 __all__ = ["Staged", "begin_stage", "recover", "stage", "swap"]
 

@@ -23,7 +23,7 @@ from daskzarr.metadata import ZarrFormat
 from daskzarr.metadata.documents import FORMATS, format_of
 from daskzarr.metadata.json_text import format_object
 from daskzarr.stores import LocalStore, Location, MovingStore
-from daskzarr.stores.exchange import exchange
+from daskzarr.stores.local.exchange import exchange
 
 STAGED, ASIDE, MARK, TOKEN = "__staged__", "__replaced__", "__swap__", ".__swap__"
 _TURNS = 20

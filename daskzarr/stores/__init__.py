@@ -3,19 +3,20 @@
 from daskzarr.stores.beside import beside, parent
 from daskzarr.stores.credentials import without_credentials
 from daskzarr.stores.durable import Durability, durable
-from daskzarr.stores.filesystem import FilesystemStore
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import (
     AppendStore,
     Buffer,
     CreateStore,
+    FinishingStore,
     ListableStore,
     Listing,
     Location,
     MovingStore,
     RangeStore,
     ReadIntoStore,
+    SiblingStore,
     SizedStore,
     Store,
     SurveyStore,
@@ -23,16 +24,22 @@ from daskzarr.stores.protocol import (
     SyncingStore,
     VersionedStore,
     WritableStore,
+    creates,
     node_path,
+    waits,
 )
+from daskzarr.stores.remote.filesystem import FilesystemStore
+from daskzarr.stores.traffic import TRAFFIC, RetryBudget, Traffic
 from daskzarr.stores.url import locate, open_store
 
 __all__ = [
+    "TRAFFIC",
     "AppendStore",
     "Buffer",
     "CreateStore",
     "Durability",
     "FilesystemStore",
+    "FinishingStore",
     "ListableStore",
     "Listing",
     "LocalStore",
@@ -41,18 +48,23 @@ __all__ = [
     "MovingStore",
     "RangeStore",
     "ReadIntoStore",
+    "RetryBudget",
+    "SiblingStore",
     "SizedStore",
     "Store",
     "SurveyStore",
     "SweepStore",
     "SyncingStore",
+    "Traffic",
     "VersionedStore",
     "WritableStore",
     "beside",
+    "creates",
     "durable",
     "locate",
     "node_path",
     "open_store",
     "parent",
+    "waits",
     "without_credentials",
 ]

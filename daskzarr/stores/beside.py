@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from daskzarr.stores.filesystem import FilesystemStore, protocols
 from daskzarr.stores.local import LocalStore
-from daskzarr.stores.protocol import Location, Store
+from daskzarr.stores.protocol import Location, SiblingStore, Store
+from daskzarr.stores.remote.filesystem import FilesystemStore, protocols
 
 _ENDING = ".daskzarr"
 _WEB = {"http", "https"}
@@ -43,7 +43,9 @@ def _sibling(store: Store) -> Store | None:
     if type(store) is LocalStore:
         root = store.root.rstrip("/")
         return replace(store, root=root + _ENDING) if root else None
-    if type(store) is not FilesystemStore or _is_top(store.root):
+    if type(store) is not FilesystemStore:
+        return store.sibling(_ENDING) if isinstance(store, SiblingStore) else None
+    if _is_top(store.root):
         return None
     if not store.shared or not store.can_write or any(_WEB & names for names in protocols(store.fs)):
         return None

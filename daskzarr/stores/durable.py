@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from daskzarr.errors import MetadataError, UnsupportedError, short
-from daskzarr.stores.filesystem import FilesystemStore, protocols
 from daskzarr.stores.protocol import Store, SyncingStore
+from daskzarr.stores.remote.filesystem import FilesystemStore, protocols
 
 Durability = Literal["close", "fsync"]
 LEVELS: tuple[Durability, ...] = ("close", "fsync")

@@ -11,6 +11,7 @@ from typing import Any
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
 from daskzarr.stores.protocol import Buffer, Listing, get_each
+from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 _known: weakref.WeakValueDictionary[int, MappingStore] = weakref.WeakValueDictionary()
 _by_token: weakref.WeakValueDictionary[str, MappingStore] = weakref.WeakValueDictionary()
@@ -90,7 +91,7 @@ class MappingStore:
             value = _as_bytes(value)
         return value if byte_range is None else byte_range.of(value)
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """One after the other: a mapping has no other way."""
         return get_each(self, keys)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import MetadataError
+from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 Buffer = bytes | bytearray | memoryview
 
@@ -35,8 +36,11 @@ class Store(Protocol):
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The value, or the given part of it; None when there is no such key."""
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
-        """The values of several keys, in their order. This is where a store overlaps latency."""
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
+        """The values of several keys, in their order. This is where a store overlaps latency, as far as it may.
+
+        A request that fails raises when its turn comes. What is iterated may then go on with the next key, or be over.
+        """
 
 
 @runtime_checkable
@@ -80,7 +84,9 @@ class ReadIntoStore(Store, Protocol):
 class RangeStore(Store, Protocol):
     """A store that reads several parts of one value with one call, better than one after the other."""
 
-    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+    def get_ranges(
+        self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
+    ) -> Sequence[Buffer | None]:
         """The parts, in their order; None for each when there is no such key."""
 
 
@@ -172,6 +178,25 @@ class SyncingStore(WritableStore, Protocol):
         """The same place as a store whose writes return once a power failure cannot undo them."""
 
 
+@runtime_checkable
+class FinishingStore(WritableStore, Protocol):
+    """A store in which other processes see what was written only once that is finished."""
+
+    def finish(self) -> None:
+        """Show all that was written until now to everyone: done at the end of each write, or oftener."""
+
+
+@runtime_checkable
+class SiblingStore(Store, Protocol):
+    """A store that knows of a place beside it, for notes about it that are not in it."""
+
+    def sibling(self, ending: str) -> Store | None:
+        """A store of the same access, named after this one with an ending, with nothing of this one in it.
+
+        None if there is no such place.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A path inside a store; ``""`` is the top.
@@ -220,6 +245,19 @@ def node_path(component: str) -> str:
         if "\0" in part:
             raise MetadataError(f"{component!r} is no path of a node: it holds a NUL character", field="component")
     return "/".join(parts)
+
+
+def creates(store: Store) -> TypeGuard[CreateStore]:
+    """Whether a store can put a value only where there is none; a ``can_create`` that is False says that it cannot."""
+    return isinstance(store, CreateStore) and getattr(store, "can_create", True)
+
+
+def waits(store: Store) -> bool:
+    """Whether a request to a store mostly waits, on a network, so that several at once are faster.
+
+    A store says so by an attribute ``waits``; one without does not.
+    """
+    return bool(getattr(store, "waits", False))
 
 
 def get_each(store: Store, keys: Iterable[str]) -> Iterator[Buffer | None]:

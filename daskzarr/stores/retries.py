@@ -5,20 +5,13 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from daskzarr.errors import DaskZarrError, StoreError
 from daskzarr.stores.protocol import Buffer, Store
+from daskzarr.stores.traffic import TRAFFIC, RetryBudget, Traffic
 
 _Result = TypeVar("_Result")
-
-SECONDS = 60.0
-"""How long a request is tried again, from its first failure."""
-ATTEMPTS = 8
-"""How often a request is tried at most."""
-FIRST_WAIT = 0.4
-"""Seconds before the second attempt; each further wait is twice as long. Up to half of each is left out by chance."""
 
 _PASSING = {
     getattr(errno, name)
@@ -53,15 +46,6 @@ _PASSING_CODES = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RetryBudget:
-    """How long, how often and how soon a request is tried again."""
-
-    seconds: float = SECONDS
-    attempts: int = ATTEMPTS
-    first_wait: float = FIRST_WAIT
 
 
 BUDGET = RetryBudget()
@@ -102,25 +86,28 @@ def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None
         return _again(error, call, args, budget or BUDGET)
 
 
-def get_many(store: Store, keys: Sequence[str], *, budget: RetryBudget | None = None) -> Iterator[Buffer | None]:
+def get_many(store: Store, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
     """Values of several keys, in their order; where a request fails in a way that passes, it goes on from there.
 
     Parameters
     ----------
     store, keys
         As for :meth:`Store.get_many`.
-    budget
-        For each key that fails. Default: :data:`BUDGET`.
+    traffic
+        How many requests at once, and how often each is tried again.
     """
-    values = store.get_many(keys)
+    values = store.get_many(keys, traffic)
     for i, key in enumerate(keys):
         try:
-            value = next(values)
+            try:
+                value = next(values)
+            except StopIteration:  # an iterator that raised may give no more
+                values = store.get_many(keys[i:], traffic)
+                value = next(values)
         except Exception as error:
             if not is_transient(error):
                 raise
-            value = persist(store.get, key, budget=budget)
-            values = store.get_many(keys[i + 1 :])  # an iterator that raised gives no more
+            value = persist(store.get, key, budget=traffic.retries)
         yield value
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.stores.credentials import without_credentials
-from daskzarr.stores.filesystem import MISSING, FilesystemStore
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import Location, Store
+from daskzarr.stores.remote.filesystem import MISSING, FilesystemStore
+from daskzarr.stores.schemes import opener
 from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
@@ -93,8 +94,13 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
         raise MetadataError("an empty string is no place for a store; use '.' for the current directory", field="url")
     protocol, separator, path = url.partition("://")
     if "::" not in url and (not separator or protocol in _LOCAL_PROTOCOLS):
-        local = path if separator else url
-        return LocalStore(os.path.abspath(os.path.expanduser(local)))
+        local = os.path.abspath(os.path.expanduser(path if separator else url))
+        zipped = opener("zip") if local.lower().endswith(".zip") and not os.path.isdir(local) else None
+        return zipped.from_url(local, options) if zipped is not None else LocalStore(local)
+    chain, chained, _ = protocol.partition("::")
+    own = opener(chain) if not (chained and chain == "zip") else None  # a zip file elsewhere is fsspec's
+    if own is not None:
+        return own.from_url(url, options)
     from fsspec.core import url_to_fs
 
     try:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from daskzarr.stores import Buffer, Store
+from daskzarr.stores import TRAFFIC, Buffer, Store, Traffic
 from daskzarr.testing.store_wrapper import StoreWrapper
 
 READS = ("get", "get_many", "get_ranges", "read_into")
@@ -76,11 +76,11 @@ class RecordingStore(StoreWrapper):
         with self._lock:
             self._requests.append(Request(kind, key))
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """The values in order; every key is noted at once, whether its value is waited for or not."""
         for key in keys:
             self.before("get_many", key)
-        return self.store.get_many(keys)
+        return self.store.get_many(keys, traffic)
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Begin with an empty record."""

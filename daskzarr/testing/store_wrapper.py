@@ -9,21 +9,26 @@ from typing import Any, ClassVar, cast
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.stores import (
+    TRAFFIC,
     AppendStore,
     Buffer,
     CreateStore,
+    FinishingStore,
     ListableStore,
     Listing,
     MovingStore,
     RangeStore,
     ReadIntoStore,
+    SiblingStore,
     SizedStore,
     Store,
     SurveyStore,
     SweepStore,
     SyncingStore,
+    Traffic,
     VersionedStore,
     WritableStore,
+    waits,
 )
 
 _live: weakref.WeakValueDictionary[str, StoreWrapper] = weakref.WeakValueDictionary()
@@ -71,6 +76,21 @@ class StoreWrapper:
         """The place of the store inside."""
         return self.store.url
 
+    @property
+    def can_write(self) -> bool:
+        """Whether the store inside takes values at all."""
+        return bool(getattr(self.store, "can_write", True))
+
+    @property
+    def can_create(self) -> bool:
+        """Whether the store inside can put a value only where there is none."""
+        return bool(getattr(self.store, "can_create", True))
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests to the store inside mostly wait."""
+        return waits(self.store)
+
     def before(self, kind: str, key: str) -> None:
         """Called before each request with the name of the store's method and the key."""
 
@@ -79,9 +99,9 @@ class StoreWrapper:
         self.before("get", key)
         return self.store.get(key, byte_range)
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """The values in order; ``before`` hears of each when its turn comes."""
-        for key, value in zip(keys, self.store.get_many(keys), strict=True):
+        for key, value in zip(keys, self.store.get_many(keys, traffic), strict=True):
             self.before("get_many", key)
             yield value
 
@@ -142,11 +162,13 @@ class _ReadingInto(StoreWrapper):
 class _Ranges(StoreWrapper):
     """What a wrapper of a store that reads several parts of a value at once has too."""
 
-    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+    def get_ranges(
+        self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
+    ) -> Sequence[Buffer | None]:
         """Parts of one value; ``before`` hears of each."""
         for _ in byte_ranges:
             self.before("get_ranges", key)
-        return cast(RangeStore, self.store).get_ranges(key, byte_ranges)
+        return cast(RangeStore, self.store).get_ranges(key, byte_ranges, traffic)
 
 
 class _Versions(StoreWrapper):
@@ -227,6 +249,23 @@ class _Syncing(StoreWrapper):
         return cast(Store, twin)
 
 
+class _Finishing(StoreWrapper):
+    """What a wrapper of a store that has to be finished has too."""
+
+    def finish(self) -> None:
+        """Show all that was written to everyone."""
+        self.before("finish", "")
+        cast(FinishingStore, self.store).finish()
+
+
+class _Sibling(StoreWrapper):
+    """What a wrapper of a store that knows of a place beside it has too."""
+
+    def sibling(self, ending: str) -> Store | None:
+        """The place beside the store inside, as it is."""
+        return cast(SiblingStore, self.store).sibling(ending)
+
+
 _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (WritableStore, _Writing),
     (ListableStore, _Listing),
@@ -240,6 +279,8 @@ _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (SweepStore, _Sweeping),
     (MovingStore, _Moving),
     (SyncingStore, _Syncing),
+    (FinishingStore, _Finishing),
+    (SiblingStore, _Sibling),
 )
 
 

@@ -62,7 +62,7 @@ def local(tmp_path, monkeypatch):
 
 
 def local_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+    monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     return LocalStore(str(tmp_path / "store"))
 
 
@@ -380,7 +380,7 @@ def test_a_file_system_without_links_says_so(tmp_path, monkeypatch, error):
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+    monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     with pytest.raises(UnsupportedError, match="hard links") as caught:
         store.create("a", OLD)
     assert caught.value.url == store.url
@@ -388,7 +388,7 @@ def test_a_file_system_without_links_says_so(tmp_path, monkeypatch, error):
 
 
 def test_an_answer_that_got_lost_is_known_by_the_link_it_made(tmp_path, monkeypatch):
-    monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+    monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     store, link = LocalStore(str(tmp_path)), os.link
 
     def link_twice(source, target):

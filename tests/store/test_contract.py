@@ -77,7 +77,7 @@ class TestLocal(StoreContract):
 class TestLocalWithoutUnnamedFiles(StoreContract):
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
         return LocalStore(str(tmp_path))
 
 

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from daskzarr.stores import LocalStore, folders
+from daskzarr.stores import LocalStore
+from daskzarr.stores.local import folders
 from daskzarr.testing import distinct_values
 
 OLD, NEW = distinct_values((5000,), "<u8").tobytes(), distinct_values((9000,), "<u8", start=5000).tobytes()
@@ -28,7 +29,7 @@ def root(tmp_path):
 def way(request, monkeypatch):
     """Each of the two ways in which files are written."""
     if request.param == "named files":
-        monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     return request.param
 
 
@@ -502,7 +503,8 @@ def test_threads_that_write_one_key_leave_a_whole_value_and_nothing_else(store, 
 ROUNDS = 100
 CHILD = f"""
 import sys
-from daskzarr.stores import LocalStore, local
+from daskzarr.stores import LocalStore
+from daskzarr.stores.local import store as local
 if sys.argv[3] == "named files":
     local.UNNAMED = 0
 SIZE = {SIZE}

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from daskzarr.stores import exchange as module
-from daskzarr.stores.exchange import exchange
-from daskzarr.stores.folder_lock import lock_folder
+from daskzarr.stores.local import exchange as module
+from daskzarr.stores.local.exchange import exchange
+from daskzarr.stores.local.folder_lock import lock_folder
 
 LINUX = sys.platform == "linux"
 
@@ -107,7 +107,7 @@ def test_a_lock_is_waited_for_as_long_as_that(tmp_path):
 def test_a_dead_process_holds_no_lock(tmp_path):
     code = (
         "import sys, time\n"
-        "from daskzarr.stores.folder_lock import lock_folder\n"
+        "from daskzarr.stores.local.folder_lock import lock_folder\n"
         "with lock_folder(sys.argv[1], 10) as held:\n"
         "    print(held, flush=True)\n"
         "    time.sleep(60)\n"

@@ -24,7 +24,7 @@ def root(tmp_path):
 def store(request, root, monkeypatch):
     """A store, by each of the two ways in which files are written."""
     if request.param == "named files":
-        monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+        monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     return LocalStore(str(root))
 
 
@@ -155,7 +155,7 @@ def test_an_error_while_putting_a_value_in_its_place_changes_nothing(store, root
 
 
 def test_an_error_of_closing_is_an_error_of_writing(root, monkeypatch):
-    monkeypatch.setattr("daskzarr.stores.local.UNNAMED", 0)
+    monkeypatch.setattr("daskzarr.stores.local.store.UNNAMED", 0)
     store = LocalStore(str(root))
     store.set("a/b", OLD)
     close, closed = os.close, []

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from typing import Any
 
-from daskzarr.stores.folders import sync_folder
+from daskzarr.stores.local.folders import sync_folder
 
 _FROM_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
 from daskzarr.stores.protocol import Buffer, Listing, get_each
+from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _BATCH = 256
@@ -110,7 +111,7 @@ class FilesystemStore:
         except self.missing:
             return None
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """Values in order, asked for in batches that the file system overlaps if it can."""
         if not getattr(self.fs, "async_impl", False):
             yield from get_each(self, keys)
@@ -125,7 +126,9 @@ class FilesystemStore:
                 else:
                     yield value
 
-    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+    def get_ranges(
+        self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
+    ) -> Sequence[Buffer | None]:
         """Parts of one file, whose size is asked for once; the file system overlaps the rest if it can."""
         path = self.path(key)
         try:

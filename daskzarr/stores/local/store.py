@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.stores.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
-from daskzarr.stores.local_files import (
+from daskzarr.stores.local.files import (
     ENDING,
     HIDDEN_NAMES,
     IF_THERE,
@@ -27,7 +26,9 @@ from daskzarr.stores.local_files import (
     write_all,
     write_hidden,
 )
+from daskzarr.stores.local.folders import existing, files_below, make_folder, move_folder, settle, sync_folder
 from daskzarr.stores.protocol import Buffer, Listing, Store
+from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 _Result = TypeVar("_Result")
 
@@ -94,7 +95,7 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[Buffer | None]:
+    def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """One file after the other: warm files are faster read than handed to another thread."""
         lead = self.root + "/"
         guess = _FIRST_GUESS
@@ -116,7 +117,9 @@ class LocalStore:
                 os.close(descriptor)
             yield value
 
-    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
+    def get_ranges(
+        self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
+    ) -> Sequence[Buffer | None]:
         """Parts of one file, all of the same one even if it is replaced meanwhile."""
         try:
             descriptor = os.open(f"{self.root}/{key}", _READ)

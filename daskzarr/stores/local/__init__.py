@@ -1,0 +1,5 @@
+"""A directory of this machine as a store."""
+
+from daskzarr.stores.local.store import LocalStore
+
+__all__ = ["LocalStore"]
