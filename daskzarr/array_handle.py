@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -18,9 +20,11 @@ from daskzarr.codecs.fill import Fill
 from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
-from daskzarr.stores import Location, ReadIntoStore, Store, WritableStore
+from daskzarr.stores import TRAFFIC, Location, ReadIntoStore, Store, Traffic, WritableStore
+from daskzarr.stores.retries import persist
 
 Missing = Literal["fill", "error"]
+_Result = TypeVar("_Result")
 
 _HUGE = 2**30  # a chunk that says to be larger has to be there before it gets memory
 _MOST_SHAPES = 256
@@ -45,6 +49,8 @@ class ArrayHandle:
         Whether a chunk that holds nothing but fill is stored.
     allow_pickle
         Whether stored objects may be unpickled, which runs whatever code they hold.
+    traffic
+        How requests of one task go, as many at once as the size of chunks allows.
     """
 
     store: Store
@@ -53,6 +59,7 @@ class ArrayHandle:
     missing: Missing = "fill"
     write_empty_chunks: bool = False
     allow_pickle: bool = False
+    traffic: Traffic = TRAFFIC
 
     @classmethod
     def of(
@@ -62,10 +69,13 @@ class ArrayHandle:
         missing: Missing = "fill",
         write_empty_chunks: bool = False,
         allow_pickle: bool = False,
+        traffic: Traffic = TRAFFIC,
     ) -> ArrayHandle:
         """The handle of a stored array. An unknown codec or an impossible pipeline is refused here."""
-        location, document = array.location, array.metadata.compact()
-        handle = _interned(cls, location.store, location.path, document, missing, write_empty_chunks, allow_pickle)
+        location, metadata = array.location, array.metadata
+        chunk_bytes = math.prod(metadata.chunk_grid.chunk_shape) * array.dtype.itemsize
+        options = (missing, write_empty_chunks, allow_pickle, traffic.sized(chunk_bytes))
+        handle = _interned(cls, location.store, location.path, metadata.compact(), *options)
         try:
             handle.check_pipelines()
         except DaskZarrError as error:
@@ -73,7 +83,7 @@ class ArrayHandle:
         return handle
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self.missing, self.write_empty_chunks, self.allow_pickle)
+        options = (self.missing, self.write_empty_chunks, self.allow_pickle, self.traffic)
         return _interned, (ArrayHandle, self.store, self.path, self.document, *options)
 
     @cached_property
@@ -173,6 +183,10 @@ class ArrayHandle:
 
     def __dask_tokenize__(self) -> str:
         return self.token
+
+    def persist(self, call: Callable[..., _Result], *args: Any) -> _Result:
+        """A request to the store, tried again as the traffic says."""
+        return persist(call, *args, budget=self.traffic.retries)
 
     def failure(self, doing: str, error: Exception, key: str) -> Exception:
         """An error that names this array and the chunk."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import Terms
+from daskzarr.configured import traffic_to
 from daskzarr.create import write_new_array
 from daskzarr.errors import AppendError
 from daskzarr.graph.generation import note_write
@@ -115,7 +116,12 @@ def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
         target = _begin_anew(prepared)
     journal = prepared.journal
     stored = StoredArray(target, prepared.metadata)
-    handle = ArrayHandle.of(stored, write_empty_chunks=options.write_empty_chunks, allow_pickle=True)
+    handle = ArrayHandle.of(
+        stored,
+        write_empty_chunks=options.write_empty_chunks,
+        allow_pickle=True,
+        traffic=traffic_to(target.store),
+    )
     only = prepared.wanted
     parts = tuple(Part(arr, owners, _finished(prepared, handle, owners, only)) for arr, owners in prepared.parts)
     terms = Terms(digests=journal is not None, only=only, collect=options.failures == "collect")

@@ -10,6 +10,7 @@ import dask
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid, grid_cuts, grow_blocks
+from daskzarr.configured import traffic_to
 from daskzarr.create import write_new_array, write_new_group
 from daskzarr.errors import DaskZarrError, UnsupportedError, raise_from
 from daskzarr.graph.copy import copy_array
@@ -152,13 +153,18 @@ def _carry(source: StoredArray, target: StoredArray, same: bool, allow_pickle: b
         cells = _BYTES_A_TASK // max(source.dtype.itemsize, 1)
         lengths = grow_blocks(source.shape, grid.chunk_shape, cells)
         blocks = BlockGrid(grid_cuts(grid, (0,) * source.ndim, source.shape, lengths))
-        return copy_array(ArrayHandle.of(source, allow_pickle=True), ArrayHandle.of(target, allow_pickle=True), blocks)
+        return copy_array(_handle(source), _handle(target), blocks)
     grid = target.metadata.chunk_grid
     array = from_zarr(source, chunks=grid.chunk_shape, allow_pickle=allow_pickle)
-    handle = ArrayHandle.of(target, allow_pickle=True)
+    handle = _handle(target)
     handle.pipeline.check_can_write()
     part = Part(array, assign(place_blocks(array, (0,) * source.ndim), grid))
     return write_arrays([ArrayWrite(handle, (part,))])
+
+
+def _handle(array: StoredArray) -> ArrayHandle:
+    """What the tasks of a copy share of an array; none of them unpickles what it did not before."""
+    return ArrayHandle.of(array, allow_pickle=True, traffic=traffic_to(array.location.store))
 
 
 def _refuse_overlap(source: Location, target: Location) -> None:

@@ -15,6 +15,7 @@ from dask.utils import parse_bytes
 from daskzarr.array_handle import ArrayHandle, Missing
 from daskzarr.block_grid import BlockGrid, RegularCuts, cuts, grid_cuts, grow_blocks
 from daskzarr.chunk_grid import RegularGrid
+from daskzarr.configured import traffic_to
 from daskzarr.errors import MetadataError
 from daskzarr.graph.generation import generation_of
 from daskzarr.graph.read import read_array
@@ -110,7 +111,8 @@ def from_zarr(
     if missing not in ("fill", "error"):
         raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
     array = _stored_array(url, component, storage_options, zarr_format, consolidated)
-    handle = ArrayHandle.of(array, missing=missing, allow_pickle=allow_pickle)
+    traffic = traffic_to(array.location.store)
+    handle = ArrayHandle.of(array, missing=missing, allow_pickle=allow_pickle, traffic=traffic)
     blocks = _blocks(array, chunks)
     if name is None:
         location = array.location

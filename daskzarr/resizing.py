@@ -10,6 +10,7 @@ from operator import gt, lt
 from typing import Any
 
 from daskzarr.array_handle import ArrayHandle
+from daskzarr.configured import traffic_to
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
 from daskzarr.graph.batches import map_batches
 from daskzarr.graph.generation import note_write
@@ -263,7 +264,7 @@ def _reach(noted_reach: Any, array: StoredArray) -> tuple[int, ...] | None:
 
 def _trim(array: StoredArray, reach: tuple[int, ...] | None, note: Journal | None, allow_pickle: bool) -> None:
     """Clean all that is stored outside an array; up to ``reach`` there can be cells, or anywhere for None."""
-    handle = ArrayHandle.of(array, allow_pickle=allow_pickle)
+    handle = ArrayHandle.of(array, allow_pickle=allow_pickle, traffic=traffic_to(array.location.store))
     listable = isinstance(handle.store, ListableStore)
     shorter = (listable,) * array.ndim if reach is None else tuple(map(lt, array.shape, reach))
     if not any(shorter):

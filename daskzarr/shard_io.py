@@ -13,7 +13,7 @@ from daskzarr.codecs import CodecPipeline
 from daskzarr.codecs.base import Array
 from daskzarr.codecs.sharding import Index, ShardingCodec, inner_count
 from daskzarr.errors import CodecError, MissingChunkError
-from daskzarr.stores import Buffer, RangeStore, Store, VersionedStore
+from daskzarr.stores import TRAFFIC, Buffer, RangeStore, Store, Traffic, VersionedStore
 
 _MOST_BYTES = 64 * 2**20
 _TRIES = 5
@@ -87,7 +87,12 @@ def reads_less(store: Store, pipeline: CodecPipeline, chunk_slices: tuple[slice,
 
 
 def read_part_of_shard(
-    store: RangeStore, key: str, pipeline: CodecPipeline, chunk_slices: tuple[slice, ...], out: Array
+    store: RangeStore,
+    key: str,
+    pipeline: CodecPipeline,
+    chunk_slices: tuple[slice, ...],
+    out: Array,
+    traffic: Traffic = TRAFFIC,
 ) -> bool:
     """Fill ``out`` with the cells of a shard that ``chunk_slices`` name; False if the shard is not there.
 
@@ -106,7 +111,7 @@ def read_part_of_shard(
         if index is None:
             return False
         try:
-            shard.read_box(index, box, cells, lambda ranges: _get_ranges(store, key, ranges))
+            shard.read_box(index, box, cells, lambda ranges: _get_ranges(store, key, ranges, traffic), traffic.gap)
         except (CodecError, MissingChunkError):
             if version == _version(store, key):
                 raise
@@ -162,9 +167,9 @@ def _version(store: Store, key: str) -> Hashable:
     return store.version(key) if isinstance(store, VersionedStore) else None
 
 
-def _get_ranges(store: RangeStore, key: str, ranges: Sequence[ByteRange]) -> Sequence[Buffer]:
+def _get_ranges(store: RangeStore, key: str, ranges: Sequence[ByteRange], traffic: Traffic) -> Sequence[Buffer]:
     """Parts of a shard, which is there."""
-    found = store.get_ranges(key, ranges)
+    found = store.get_ranges(key, ranges, traffic)
     if any(data is None for data in found):
         raise CodecError("the shard was removed while it was read", codec="sharding_indexed")
     return found  # type: ignore[return-value]

@@ -199,7 +199,7 @@ def _cut(trim: Trim, index: Index) -> list[Receipt]:
     handle = trim.handle
     key, box = handle.key(index), handle.grid.box(index)
     try:
-        data = persist(handle.store.get, key)
+        data = handle.persist(handle.store.get, key)
         if data is None:
             return []
         pipeline = handle.pipeline_at(index)
@@ -222,7 +222,7 @@ def _delete(handle: ArrayHandle, index: Index) -> None:
     """Delete an object."""
     key = handle.key(index)
     try:
-        persist(handle.writer.delete, key)
+        handle.persist(handle.writer.delete, key)
     except Exception as error:
         raise_from(handle.failure("deleting a chunk outside the array", error, key), error)
     finally:
@@ -233,7 +233,7 @@ def _delete(handle: ArrayHandle, index: Index) -> None:
 def _delete_folder(handle: ArrayHandle, folder: str) -> None:
     """Delete all objects in a folder."""
     try:
-        persist(handle.writer.delete_below, folder)
+        handle.persist(handle.writer.delete_below, folder)
     except Exception as error:
         raise_from(handle.failure("deleting chunks outside the array", error, folder), error)
 

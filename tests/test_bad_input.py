@@ -836,7 +836,7 @@ class ReadOnly:
     def get(self, key, byte_range=None):
         return self.store.get(key, byte_range)
 
-    def get_many(self, keys):
+    def get_many(self, keys, traffic=None):
         return self.store.get_many(keys)
 
 

@@ -335,7 +335,7 @@ def test_a_walk_takes_one_bulk_request_a_level(store):
     top = open_group(store)
     calls = []
     get_many = type(store).get_many
-    type(store).get_many = lambda self, keys: calls.append(len(keys)) or get_many(self, keys)
+    type(store).get_many = lambda self, keys, traffic=None: calls.append(len(keys)) or get_many(self, keys)
     try:
         assert len(list(top.walk())) == 3 * 6
     finally:

@@ -17,7 +17,7 @@ ROWS = [
     {"hierarchy", "codecs"},
     {"array_handle", "shard_io", "codec_settings", "journal"},
     {"chunk_io", "settings", "write_plan"},
-    {"graph", "translation", "trimming"},
+    {"configured", "graph", "translation", "trimming"},
     {"create", "read", "nodes", "regions", "resizing", "verification"},
     {"prepare"},
     {"begin", "prepare_new"},

@@ -109,7 +109,7 @@ class Blind:
     def get(self, key, byte_range=None):
         return self.store.get(key, byte_range)
 
-    def get_many(self, keys):
+    def get_many(self, keys, traffic=None):
         return self.store.get_many(keys)
 
     def set(self, key, value):

@@ -84,10 +84,10 @@ class Versionless:
         self.log.append(("get", byte_range))
         return self.local.get(key, byte_range)
 
-    def get_many(self, keys):
+    def get_many(self, keys, traffic=None):
         return map(self.get, keys)
 
-    def get_ranges(self, key, byte_ranges):
+    def get_ranges(self, key, byte_ranges, traffic=None):
         if self.between:
             self.between(len(self.log))
         self.log.append(("get_ranges", *byte_ranges))

@@ -128,7 +128,7 @@ class OnlyGets:
     def get(self, key, byte_range=None):
         return b"1"
 
-    def get_many(self, keys):
+    def get_many(self, keys, traffic=None):
         return iter([b"1"] * len(keys))
 
 

@@ -32,7 +32,6 @@ GetRanges = Callable[[Sequence[ByteRange]], "Sequence[Buffer]"]
 _ABSENT = 2**64 - 1
 _MOST_INNER = 10**8
 _MOST_LISTED = 2**16
-_GAP = 2**17  # bytes between two inner chunks that cost less to read than another request
 
 
 @dataclass(frozen=True)
@@ -186,20 +185,23 @@ class ShardingCodec:
         except CodecError as error:
             raise CodecError(f"the index of the shard: {error.message}", codec="sharding_indexed") from None
 
-    def read_box(self, index: Index, box: Box, out: Array, get_ranges: GetRanges) -> None:
-        """The cells of a box of the shard, from as few byte ranges as hold the inner chunks it touches."""
+    def read_box(self, index: Index, box: Box, out: Array, get_ranges: GetRanges, gap: int = 0) -> None:
+        """The cells of a box of the shard, from as few byte ranges as hold the inner chunks it touches.
+
+        Inner chunks no more than ``gap`` bytes apart are of one range.
+        """
         found: list[tuple[ByteRange, ChunkProjection]] = []
         for part in self.grid.project(box):
             place = self._place(index, part.chunk)
             if place is None:
                 self._fill.into(_view(out, part.out_slices))
             elif not part.whole and (inner := self.inner.shard) is not None:
-                self._read_nested(inner, place, part, _view(out, part.out_slices), get_ranges)
+                self._read_nested(inner, place, part, _view(out, part.out_slices), get_ranges, gap)
             else:
                 found.append((place, part))
         if not found:
             return
-        merged = list(_merge(sorted(found, key=lambda pair: pair[0].offset)))
+        merged = list(_merge(sorted(found, key=lambda pair: pair[0].offset), gap))
         for (run, members), data in zip(merged, get_ranges([run for run, _ in merged]), strict=True):
             view = memoryview(data)
             for place, part in members:
@@ -221,7 +223,7 @@ class ShardingCodec:
         cells[...] = whole[part.chunk_slices]
 
     def _read_nested(
-        self, inner: ShardingCodec, place: ByteRange, part: ChunkProjection, out: Array, get_ranges: GetRanges
+        self, inner: ShardingCodec, place: ByteRange, part: ChunkProjection, out: Array, get_ranges: GetRanges, gap: int
     ) -> None:
         """A part of an inner chunk that is a shard itself: its index first, then what is needed."""
 
@@ -233,7 +235,7 @@ class ShardingCodec:
         index = inner.read_index(get_inner([inner.index_range])[0])
         start = tuple(part.chunk_slices[axis].start for axis in axes)
         stop = tuple(part.chunk_slices[axis].stop for axis in axes)
-        inner.read_box(index, Box(start, stop), out.transpose(axes), get_inner)
+        inner.read_box(index, Box(start, stop), out.transpose(axes), get_inner, gap)
 
     def _decode_inner(self, number: tuple[int, ...], data: Buffer, out: Array) -> None:
         """Decode one inner chunk; an error says which."""
@@ -291,14 +293,14 @@ def _nested(options: Options, member: str, spec: ChunkSpec) -> CodecPipeline:
 
 
 def _merge(
-    found: list[tuple[ByteRange, ChunkProjection]],
+    found: list[tuple[ByteRange, ChunkProjection]], gap: int
 ) -> Iterator[tuple[ByteRange, list[tuple[ByteRange, ChunkProjection]]]]:
     """Ranges that lie close to each other, as one range each."""
     members: list[tuple[ByteRange, ChunkProjection]] = []
     start = stop = 0
     for place, part in found:
         end = place.offset + (place.length or 0)
-        if members and place.offset <= stop + _GAP:
+        if members and place.offset <= stop + gap:
             stop = max(stop, end)
         else:
             if members:

@@ -10,7 +10,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import copy_box
 from daskzarr.graph.dask_names import Blockwise, HighLevelGraph, Task, TaskRef, blockwise_token
 from daskzarr.graph.read_layer import BlockBoxes
-from daskzarr.graph.tree import Leaves, ReceiptTree
+from daskzarr.graph.tree import Leaves, ReceiptTree, finishing
 from daskzarr.graph.write import Write
 from daskzarr.receipt import Outcome
 
@@ -29,5 +29,5 @@ def copy_array(source: ArrayHandle, target: ArrayHandle, blocks: BlockGrid) -> W
     inputs = [(source, None), (target, None), (BlockBoxes(blocks), axes)]
     layer = Blockwise(name, axes, task, inputs, numblocks={})
     graph = HighLevelGraph({name: layer}, {name: set()})
-    tree = ReceiptTree(root, (Leaves(name, blocks.numblocks),), graph)
+    tree = ReceiptTree(root, (Leaves(name, blocks.numblocks),), graph, finishing([target.store], None))
     return Write(root, HighLevelGraph({name: layer, root: tree}, {name: set(), root: {name}}), layer=root)

@@ -12,10 +12,32 @@ from daskzarr.graph.dask_names import HighLevelGraph, Layer, Task, TaskRef
 from daskzarr.graph.shares import Shares
 from daskzarr.journal import Journal
 from daskzarr.receipt import Outcome, Written
+from daskzarr.stores import FinishingStore, Store
+from daskzarr.stores.retries import persist
 from daskzarr.write_plan import FAN_IN, fan_in
 
 Ending = Callable[[Written], None]
 """What is left to do once everything is written."""
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """What is left to do in the end, once stores have shown what was written to everyone."""
+
+    stores: tuple[FinishingStore, ...]
+    ending: Ending | None
+
+    def __call__(self, written: Written) -> None:
+        for store in self.stores:
+            persist(store.finish)
+        if self.ending is not None:
+            self.ending(written)
+
+
+def finishing(stores: Iterable[Store], ending: Ending | None) -> Ending | None:
+    """What is left to do in the end of a write to stores."""
+    found = tuple(dict.fromkeys(store for store in stores if isinstance(store, FinishingStore)))
+    return Finishing(found, ending) if found else ending
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from daskzarr.graph.dask_names import (
 from daskzarr.graph.lean import LeanLayer, fuse_tasks, plain
 from daskzarr.graph.read_layer import BlockBoxes
 from daskzarr.graph.shares import Finished, Shares
-from daskzarr.graph.tree import Ending, LazyLayer, Leaves, ListedLeaves, ReceiptTree
+from daskzarr.graph.tree import Ending, LazyLayer, Leaves, ListedLeaves, ReceiptTree, finishing
 from daskzarr.graph.write_tasks import Collecting, read_back, write_block, write_cell, write_gathered, write_share
 from daskzarr.journal import Journal
 from daskzarr.ownership import Cell, Index, Ownership
@@ -131,6 +131,7 @@ def write_arrays(writes: Sequence[ArrayWrite], ending: Ending | None = None) -> 
         leaves.extend(found)
     root = f"daskzarr-written-{token}"
     above = {name for found in leaves for name in _layers_of(found)}
+    ending = finishing([write.handle.store for write in writes], ending)
     tree = ReceiptTree(root, tuple(leaves), HighLevelGraph(dict(layers), dict(dependencies)), ending)
     whole = HighLevelGraph({**layers, root: tree}, {**dependencies, root: above})
     return Write(root, optimize_blockwise(whole, keys=[root]), layer=root)
@@ -223,7 +224,7 @@ def written_array(write: ArrayWrite, ending: Ending | None = None) -> da.Array:
     name = f"daskzarr-stored-{token}"
     axes = tuple(f"axis{i}" for i in range(array.ndim))
     receipt: tuple[Any, Any]
-    if part.ownership.whole and write.journal is None and ending is None:
+    if part.ownership.whole and write.journal is None and finishing([write.handle.store], ending) is None:
         graph, (leaves,) = _write_graph(write, token)
         (above,) = _layers_of(leaves)
         receipt, numblocks = (above, axes), {above: array.numblocks}

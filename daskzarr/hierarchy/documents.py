@@ -11,7 +11,17 @@ from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError, Uns
 from daskzarr.metadata import ZarrFormat, n5, v2
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, Documents, formats_from, is_array
 from daskzarr.metadata.json_text import parse_object
-from daskzarr.stores import Buffer, ListableStore, Listing, Location, Store, WritableStore, without_credentials
+from daskzarr.stores import (
+    Buffer,
+    FinishingStore,
+    ListableStore,
+    Listing,
+    Location,
+    Store,
+    WritableStore,
+    without_credentials,
+)
+from daskzarr.stores.retries import get_many, persist
 
 _DOTTED = re.compile(r"\d+(\.\d+)+")
 
@@ -32,8 +42,11 @@ def get_document(location: Location, name: str) -> dict[str, Any] | None:
 
 def set_document(location: Location, name: str, text: bytes) -> None:
     """Put a document of the node here in its place."""
+    store = writable(location)
     try:
-        writable(location).set(location.key(name), text)
+        persist(store.set, location.key(name), text)
+        if isinstance(store, FinishingStore):
+            persist(store.finish)
     except Exception as error:
         raise_from(store_error("writing " + name, error, location, name), error)
 
@@ -110,7 +123,7 @@ def list_dir(location: Location) -> Listing:
     if not isinstance(store, ListableStore):
         raise _unlistable(location)
     try:
-        return store.list_dir(location.path)
+        return persist(store.list_dir, location.path)
     except Exception as error:
         raise_from(store_error("listing the group", error, location, ""), error)
 
@@ -143,7 +156,7 @@ def chunks_in_folders(location: Location, ndim: int) -> bool:
 def _has(location: Location, name: str) -> bool:
     """Whether there is an object of the node under a name."""
     try:
-        return location.store.get(location.key(name), ByteRange(0, 1)) is not None
+        return persist(location.store.get, location.key(name), ByteRange(0, 1)) is not None
     except Exception as error:
         raise_from(store_error("looking for a chunk", error, location, name), error)
 
@@ -175,7 +188,7 @@ def writable(location: Location) -> WritableStore:
 def _get(location: Location, name: str) -> Buffer | None:
     """A document's text."""
     try:
-        return location.store.get(location.key(name))
+        return persist(location.store.get, location.key(name))
     except Exception as error:
         raise_from(store_error("reading " + name, error, location, name), error)
 
@@ -187,7 +200,7 @@ def _get_many(wanted: Sequence[tuple[Location, str]]) -> Iterator[Buffer | None]
     asked = iter(wanted)
     location, name = next(asked)
     try:
-        for text in location.store.get_many([place.key(which) for place, which in wanted]):
+        for text in get_many(location.store, [place.key(which) for place, which in wanted]):
             yield text
             location, name = next(asked, (location, name))
     except Exception as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from daskzarr.stores.protocol import Store, waits
 from daskzarr.stores.traffic import AHEAD, Traffic
 
 _Item = TypeVar("_Item")
@@ -18,6 +21,7 @@ _Result = TypeVar("_Result")
 _MOST_THREADS = 128
 
 _threads: ThreadPoolExecutor | None = None
+_here = threading.local()
 
 
 class InOrder(Generic[_Item, _Result]):
@@ -75,19 +79,29 @@ class InOrder(Generic[_Item, _Result]):
             self._waiting.append(future)
             future.add_done_callback(self._ended.put)
 
+    def stop(self) -> None:
+        """Start no more, and wait until those under way have come to an end, whichever."""
+        self._more = False
+        for future in self._waiting:
+            future.cancel()
+        wait(self._waiting)
+        self._waiting.clear()
+
     def __del__(self) -> None:
         for future in self._waiting:
             future.cancel()
 
 
-def in_threads(call: Callable[[_Item], _Result], items: Iterable[_Item], traffic: Traffic) -> Iterator[_Result]:
+def in_threads(call: Callable[[_Item], _Result], items: Iterable[_Item], traffic: Traffic) -> InOrder[_Item, _Result]:
     """What a call gives for each item, in order; calls run in threads of this process that are there for that.
+
+    What such a call asks for in its turn by this function is asked for one after the other: threads that wait for
+    threads of the same few would wait for ever.
 
     Parameters
     ----------
     call
-        One request, or several: it may be tried again by itself (:func:`daskzarr.stores.retries.persist`), and must not
-        wait for other calls made this way.
+        One request, or several; it may be tried again in itself (:func:`daskzarr.stores.retries.persist`).
     items
         What it is called with, each taken when its turn comes to be started.
     traffic
@@ -98,8 +112,33 @@ def in_threads(call: Callable[[_Item], _Result], items: Iterable[_Item], traffic
     >>> list(in_threads(str.upper, ["a", "b"], Traffic()))
     ['A', 'B']
     """
-    pool = _pool()
-    return InOrder(lambda item: pool.submit(call, item), items, traffic)
+    pool = None if getattr(_here, "waiting", False) else _pool()
+    return InOrder(lambda item: _now(call, item) if pool is None else pool.submit(call, item), items, traffic)
+
+
+@contextmanager
+def overlapped(
+    store: Store, call: Callable[[_Item], _Result], items: Iterable[_Item], traffic: Traffic
+) -> Iterator[Iterator[_Result]]:
+    """What a call to a store gives for each item, in order: several at once where requests to the store wait.
+
+    A call that fails raises at its turn, and the next are still to be had. In the end those under way have ended.
+
+    Examples
+    --------
+    >>> from daskzarr.stores import MappingStore
+    >>> with overlapped(store := MappingStore({"a": b"1"}), store.get, ["a", "b"], Traffic()) as values:
+    ...     list(values)
+    [b'1', None]
+    """
+    if not waits(store):
+        yield map(call, items)
+        return
+    results = in_threads(call, items, traffic)
+    try:
+        yield results
+    finally:
+        results.stop()
 
 
 def on_loop(
@@ -107,7 +146,7 @@ def on_loop(
     call: Callable[[_Item], Coroutine[Any, Any, _Result]],
     items: Iterable[_Item],
     traffic: Traffic,
-) -> Iterator[_Result]:
+) -> InOrder[_Item, _Result]:
     """What the coroutine of each item gives, in order, run by an event loop in another thread (fsspec's).
 
     Parameters
@@ -126,8 +165,23 @@ def _pool() -> ThreadPoolExecutor:
     """The threads of this process that wait for stores; they are made as they are needed."""
     global _threads
     if _threads is None:
-        _threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="daskzarr-requests")
+        _threads = ThreadPoolExecutor(_MOST_THREADS, "daskzarr-requests", initializer=_mark_thread)
     return _threads
+
+
+def _mark_thread() -> None:
+    """This thread is one of those that wait for stores."""
+    _here.waiting = True
+
+
+def _now(call: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+    """A call made at once, in this thread."""
+    future: Future[_Result] = Future()
+    try:
+        future.set_result(call(item))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def _forget_threads() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 REQUESTS = 16
 """Requests that a task has under way at once: enough to fill a network, few enough for many tasks at once."""
@@ -29,6 +31,22 @@ class RetryBudget:
     first_wait: float = FIRST_WAIT
 
 
+class _Open(AbstractContextManager[None]):
+    """A gate that lets everyone in; all of them are the same."""
+
+    def __exit__(self, *ended: object) -> None:
+        """Nothing to give back."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Open)
+
+    def __hash__(self) -> int:
+        return hash(_Open)
+
+
+_OPEN = _Open()
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """How a task's requests to a store go.
@@ -43,6 +61,9 @@ class Traffic:
         Parts of one value that lie no further apart are read by one request.
     retries
         How long and how often a request that failed is tried again. Default: :data:`daskzarr.stores.retries.BUDGET`.
+    gate
+        Entered by a task before it asks and left when it has its answers: bounds how many tasks ask at once. Default:
+        none. One that travels must pickle, and one thread may enter it again inside.
 
     Examples
     --------
@@ -54,6 +75,7 @@ class Traffic:
     nbytes: int = NBYTES
     gap: int = GAP
     retries: RetryBudget | None = None
+    gate: AbstractContextManager[Any] = _OPEN
 
     def sized(self, nbytes: int) -> Traffic:
         """The same for values of so many bytes each: no more requests at once than their bytes are allowed."""

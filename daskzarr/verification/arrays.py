@@ -14,6 +14,7 @@ from operator import lt
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box
+from daskzarr.configured import traffic_to
 from daskzarr.errors import UnsupportedError, raise_from
 from daskzarr.hierarchy import StoredArray, store_error
 from daskzarr.hierarchy.copying import names_below
@@ -95,7 +96,7 @@ class Inspection:
 
 def inspect_array(array: StoredArray, level: Level, place: Location | None) -> Inspection:
     """List what is there of an array, and hold it against what is noted at a place."""
-    handle = ArrayHandle.of(array, allow_pickle=level != "decode")
+    handle = ArrayHandle.of(array, allow_pickle=level != "decode", traffic=traffic_to(array.location.store))
     index_of = _indexer(handle)
     journals = journals_of(array.location, place)
     pending = [journal for journal in journals if not journal.finished]

@@ -19,7 +19,8 @@ from daskzarr.errors import raise_from
 from daskzarr.receipt import Receipt
 from daskzarr.shard_io import decode_part_of_shard
 from daskzarr.stores import Buffer, SizedStore
-from daskzarr.stores.retries import get_many, persist
+from daskzarr.stores.overlap import overlapped
+from daskzarr.stores.retries import get_many
 from daskzarr.verification.report import Level
 
 Index = tuple[int, ...]
@@ -134,9 +135,11 @@ def _check(batch: Batch) -> Tally:
     whole = [index for index in objects if rules.reads(batch.receipts.get(index))]
     for index, data in zip(whole, _values(rules.handle, whole), strict=True):
         _count(tally, batch, index, None if data is None else len(data), data)
-    for index in objects:
-        if not rules.reads(batch.receipts.get(index)):
-            _count(tally, batch, index, _size(rules.handle, index, rules.level), None)
+    others = [index for index in objects if not rules.reads(batch.receipts.get(index))]
+    handle = rules.handle
+    with overlapped(handle.store, lambda index: _size(handle, index, rules.level), others, handle.traffic) as sizes:
+        for index, size in zip(others, sizes, strict=True):
+            _count(tally, batch, index, size, None)
     return tally
 
 
@@ -157,7 +160,7 @@ def _count(tally: Tally, batch: Batch, index: Index, size: int | None, data: Buf
 def _values(handle: ArrayHandle, objects: Sequence[Index]) -> Iterator[Buffer | None]:
     """The bytes of objects, in order; None for what is not there."""
     keys = [handle.key(index) for index in objects]
-    values = get_many(handle.store, keys)
+    values = get_many(handle.store, keys, handle.traffic)
     for key in keys:
         try:
             data = next(values)
@@ -171,10 +174,10 @@ def _size(handle: ArrayHandle, index: Index, level: Level) -> int | None:
     store, key = handle.store, handle.key(index)
     try:
         if isinstance(store, SizedStore):
-            return persist(store.size, key)
+            return handle.persist(store.size, key)
         if level == "exists":
-            return None if persist(store.get, key, ByteRange(0, 1)) is None else 0
-        data = persist(store.get, key)
+            return None if handle.persist(store.get, key, ByteRange(0, 1)) is None else 0
+        data = handle.persist(store.get, key)
         return None if data is None else len(data)
     except Exception as error:
         raise_from(handle.failure("looking at a chunk", error, key), error)

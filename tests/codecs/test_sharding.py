@@ -124,7 +124,7 @@ def read_box(pipeline, data, slices, out):
 
     index = codec.read_index(codec.index_range.of(data))
     box = Box(tuple(slices[i].start for i in axes), tuple(slices[i].stop for i in axes))
-    codec.read_box(index, box, out.transpose(axes), get_ranges)
+    codec.read_box(index, box, out.transpose(axes), get_ranges, 128 * KIB)
     return asked
 
 

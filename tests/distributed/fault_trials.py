@@ -166,17 +166,17 @@ def _lost_objects():
 
 def _lost_cells():
     """Of some objects the first cell is not written."""
-    from daskzarr import chunk_io
+    from daskzarr.chunk_io import writing
 
-    store = chunk_io._write_chunk
+    encode = writing._encode
 
     def spoil(handle, index, cells, terms):
         if _unlucky("/".join(map(str, index))):
             cells = cells.copy()
             cells[(0,) * cells.ndim] = 0
-        return store(handle, index, cells, terms)
+        return encode(handle, index, cells, terms)
 
-    chunk_io._write_chunk = spoil
+    writing._encode = spoil
 
 
 def _forgetful():

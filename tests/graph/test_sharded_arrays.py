@@ -462,7 +462,7 @@ def counted(monkeypatch, place):
     asked = []
     for kind in (LocalStore, FilesystemStore):
 
-        def get_ranges(self, key, byte_ranges, get=kind.get_ranges):
+        def get_ranges(self, key, byte_ranges, traffic=None, get=kind.get_ranges):
             asked.extend((key, byte_range) for byte_range in byte_ranges)
             return get(self, key, byte_ranges)
 

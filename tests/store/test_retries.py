@@ -264,7 +264,7 @@ def test_what_came_before_a_failure_is_not_asked_for_again():
     recording = RecordingStore(MappingStore(VALUES))
 
     class Once(FaultyStore):
-        def get_many(self, keys):
+        def get_many(self, keys, traffic=None):
             asked.append(list(keys))
             for key in keys:
                 if key == "k4" and len(asked) == 1:

@@ -1,0 +1,19 @@
+"""A box of cells <-> the stored objects that hold them: what one task does. Plain NumPy, no Dask."""
+
+from daskzarr.chunk_io.conforming import cast_exactly, conform
+from daskzarr.chunk_io.reading import Array, decoded, read_box, read_box_into
+from daskzarr.chunk_io.writing import PLAIN, Terms, copy_box, write_box, write_pieces
+
+__all__ = [
+    "PLAIN",
+    "Array",
+    "Terms",
+    "cast_exactly",
+    "conform",
+    "copy_box",
+    "decoded",
+    "read_box",
+    "read_box_into",
+    "write_box",
+    "write_pieces",
+]
