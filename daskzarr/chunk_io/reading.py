@@ -71,18 +71,20 @@ def _read_chunk(handle: ArrayHandle, key: str, index: tuple[int, ...]) -> Array 
 def decoded(handle: ArrayHandle, key: str, data: Buffer, decode: Callable[[Buffer], _Result]) -> _Result:
     """What an object's bytes decode to. Those that do not are read again: they may be damaged on their way, or torn.
 
-    Only what comes twice the same is taken for what is stored.
+    Only what comes twice the same is taken for what is stored. That holds for no bytes at all, too, which N5 takes for a
+    block that is not there.
     """
     for _ in range(_READ_AGAIN):
         try:
-            return decode(data)
+            if len(data):
+                return decode(data)
         except (CodecError, MissingChunkError):
-            before = data
-            with handle.traffic.gate:
-                again = handle.persist(handle.store.get, key)
-            if again is None or again == before:
-                raise
-            data = again
+            pass
+        with handle.traffic.gate:
+            again = handle.persist(handle.store.get, key)
+        if again is None or again == data:
+            break
+        data = again
     return decode(data)
 
 
