@@ -9,7 +9,7 @@ import dask.array as da
 
 from daskzarr.errors import MetadataError, raise_from
 from daskzarr.hierarchy import open_array
-from daskzarr.hierarchy.documents import store_error, writable
+from daskzarr.hierarchy.documents import finish, store_error, writable
 from daskzarr.hierarchy.notes import notes_at
 from daskzarr.journal import OVERWRITE, journals_of
 from daskzarr.metadata import ZarrFormat
@@ -124,5 +124,6 @@ def _delete(location: Location, key: str) -> None:
     """Remove an object of the array."""
     try:
         persist(writable(location).delete, location.key(key))
+        finish(location.store)
     except Exception as error:
         raise_from(store_error("deleting what was left over", error, location, key), error)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from daskzarr.errors import NodeExistsError, StoreError, raise_from
-from daskzarr.hierarchy.documents import list_dir, store_error, writable
+from daskzarr.hierarchy.documents import finish, list_dir, store_error, writable
 from daskzarr.metadata import n5, v2, v3
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT
-from daskzarr.stores import ListableStore, Location
+from daskzarr.stores import TRAFFIC, ListableStore, Location, waits
+from daskzarr.stores.overlap import overlapped
+from daskzarr.stores.retries import persist
 
 # In the order in which they are written: what shows a node comes after what only belongs to it.
 _DOCUMENTS = (
@@ -18,19 +20,21 @@ _DOCUMENTS = (
 
 
 def copy_objects(source: Location, target: Location) -> None:
-    """Copy all that is below one place to another, one object at a time.
+    """Copy all that is below one place to another, each object whole.
 
     The documents follow when all else is there, those of the node itself after those below it: until then there is no
     node at the target.
     """
-    documents = []
+    documents, others = [], []
     for name in names_below(source):
-        if name.rpartition("/")[2] in _DOCUMENTS:
-            documents.append(name)
-        else:
-            _copy(source, target, name)
+        (documents if name.rpartition("/")[2] in _DOCUMENTS else others).append(name)
+    late = source.store if waits(source.store) else target.store
+    with overlapped(late, lambda name: _copy(source, target, name), others, TRAFFIC) as copied:
+        for _ in copied:
+            pass
     for name in sorted(documents, key=lambda name: (-name.count("/"), _DOCUMENTS.index(name.rpartition("/")[2]), name)):
         _copy(source, target, name)
+    finish(target.store)
 
 
 def names_below(location: Location) -> Iterator[str]:
@@ -74,7 +78,7 @@ def refuse_leftovers(source: Location, target: Location) -> None:
 def _copy(source: Location, target: Location, name: str) -> None:
     """Copy one object."""
     try:
-        value = source.store.get(source.key(name))
+        value = persist(source.store.get, source.key(name))
     except Exception as error:
         raise_from(store_error("reading what is to be copied", error, source, name), error)
     if value is None:
@@ -85,6 +89,6 @@ def _copy(source: Location, target: Location, name: str) -> None:
             chunk_key=name,
         )
     try:
-        writable(target).set(target.key(name), value)
+        persist(writable(target).set, target.key(name), value)
     except Exception as error:
         raise_from(store_error("writing the copy", error, target, name), error)

@@ -45,10 +45,15 @@ def set_document(location: Location, name: str, text: bytes) -> None:
     store = writable(location)
     try:
         persist(store.set, location.key(name), text)
-        if isinstance(store, FinishingStore):
-            persist(store.finish)
+        finish(store)
     except Exception as error:
         raise_from(store_error("writing " + name, error, location, name), error)
+
+
+def finish(store: Store) -> None:
+    """Show everyone what was written, where a store does not do so by itself."""
+    if isinstance(store, FinishingStore):
+        persist(store.finish)
 
 
 def find_documents(

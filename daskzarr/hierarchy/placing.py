@@ -13,6 +13,7 @@ from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, raise
 from daskzarr.hierarchy.documents import (
     ancestors,
     find_documents,
+    finish,
     list_dir,
     node_exists,
     set_document,
@@ -26,6 +27,7 @@ from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat, n5, v2, 
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, write_metadata
 from daskzarr.metadata.json_text import format_object
 from daskzarr.stores import ListableStore, Location
+from daskzarr.stores.retries import persist
 
 DOCUMENT_NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
     3: (v3.DOCUMENT,),
@@ -126,7 +128,8 @@ def clear(site: Site) -> None:
 def delete_below(location: Location) -> None:
     """Delete a node, and all there is below it."""
     try:
-        writable(location).delete_below(location.path)
+        persist(writable(location).delete_below, location.path)
+        finish(location.store)
     except Exception as error:
         raise_from(store_error("deleting the old node", error, location, ""), error)
 

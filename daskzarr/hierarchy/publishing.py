@@ -20,6 +20,7 @@ from daskzarr.metadata.documents import Document, read_metadata, write_metadata
 from daskzarr.metadata.json_text import parse_object
 from daskzarr.rectilinear_grid import Edges, RectilinearGrid, Runs
 from daskzarr.stores import Location
+from daskzarr.stores.retries import persist
 
 _NAMES: Mapping[ZarrFormat, tuple[str, ...]] = {
     3: (v3.DOCUMENT,),
@@ -175,7 +176,7 @@ def _read_texts(location: Location, zarr_format: ZarrFormat) -> dict[str, bytes]
     found = {}
     for name in _NAMES[zarr_format]:
         try:
-            text = location.store.get(location.key(name))
+            text = persist(location.store.get, location.key(name))
         except Exception as error:
             raise_from(store_error("reading " + name, error, location, name), error)
         if text is not None:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from daskzarr.errors import DaskZarrError, raise_from
-from daskzarr.hierarchy.documents import ancestors, get_document, set_document, store_error, writable
+from daskzarr.hierarchy.documents import ancestors, finish, get_document, set_document, store_error, writable
 from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.consolidated import change, format_stored, lists, read_entries
 from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, CONSOLIDATED_MEMBER, Document, Documents
 from daskzarr.stores import Location
+from daskzarr.stores.retries import persist
 
 changing = threading.RLock()
 """Held while a document is read, changed and written, so that threads of this process lose no change of another."""
@@ -87,7 +88,8 @@ def _revise(register: Register, location: Location, nodes: Mapping[str, Document
             set_document(place, name, text)
             return
         try:
-            writable(place).delete(place.key(name))
+            persist(writable(place).delete, place.key(name))
+            finish(place.store)
         except Exception as error:
             raise_from(store_error("deleting " + name, error, place, name), error)
 
