@@ -118,8 +118,10 @@ def find_implied_group(location: Location) -> dict[str, dict[str, Any]] | None:
 
 def node_exists(location: Location, formats: Sequence[ZarrFormat] = FORMATS) -> bool:
     """Whether there is a node of one of the formats, readable or not."""
-    names = (name for number in formats for name in NODE_DOCUMENTS[number])
-    return any(_get(location, name) is not None for name in names)
+    first, *others = (name for number in formats for name in NODE_DOCUMENTS[number])
+    if _get(location, first) is not None:
+        return True
+    return any(text is not None for text in _get_many([(location, name) for name in others]))
 
 
 def list_dir(location: Location) -> Listing:
