@@ -1,6 +1,8 @@
 """The package's own helpers for tests are right: what they count, break, serve and draw."""
 
 import pickle
+import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.request import Request as HttpRequest
@@ -14,10 +16,25 @@ from hypothesis import strategies as st
 
 import daskzarr.testing
 from daskzarr import create_array, from_zarr, to_zarr
-from daskzarr.stores import ListableStore, LocalStore, MappingStore, ReadIntoStore, WritableStore
+from daskzarr.byte_range import ByteRange
+from daskzarr.stores import (
+    FilesystemStore,
+    ListableStore,
+    LocalStore,
+    MappingStore,
+    ReadIntoStore,
+    Traffic,
+    WritableStore,
+    open_store,
+    waits,
+)
 from daskzarr.testing import (
+    Faults,
     FaultyStore,
     RecordingStore,
+    SlowFileSystem,
+    StoreContract,
+    UnreliableStore,
     WebServer,
     array_settings,
     arrays,
@@ -226,6 +243,232 @@ def test_a_faulty_store_fails_for_chosen_keys_and_requests(tmp_path):
         with pytest.raises(PermissionError):
             request()
     assert inner.get("d") == b"123"
+
+
+# Stores that cannot be relied on
+
+VALUES = {f"a/{i}": b"%d " % i * 20 for i in range(200)}
+LOST = (TimeoutError, ConnectionResetError)
+
+
+def outcome(request):
+    """What a request gives, or the name of what it raises."""
+    try:
+        return request()
+    except LOST as error:
+        return type(error).__name__
+
+
+def outcomes(store):
+    """What becomes of reading every value once."""
+    return [outcome(lambda key=key: store.get(key)) for key in VALUES]
+
+
+def test_what_goes_wrong_follows_from_the_seed():
+    one, same, other = (UnreliableStore(MappingStore(dict(VALUES)), Faults.of(0.3), seed) for seed in (1, 1, 2))
+    first = outcomes(one)
+    assert outcomes(same) == first
+    assert outcomes(other) != first
+    assert outcomes(one) != first  # later requests fail in other ways
+    assert one.made["requests"] == 400
+    assert same.made != other.made
+
+
+def test_as_much_goes_wrong_as_was_asked_for():
+    shares = {"before": 0.1, "after": 0.05, "cut": 0.2, "longer": 0.15, "slow": 0.02}
+    store = UnreliableStore(MappingStore(dict(VALUES)), Faults(**shares, seconds=0.0))
+    for _ in range(20):
+        outcomes(store)
+    for kind, share in shares.items():
+        assert 0.7 * share < store.made[kind] / 4000 < 1.3 * share, kind
+    assert sum(UnreliableStore(MappingStore({}), Faults.of(0.3)).made.values()) == 0
+    assert outcomes(UnreliableStore(MappingStore(dict(VALUES)), Faults())) == list(VALUES.values())
+
+
+def test_before_means_not_done_and_after_means_done(tmp_path):
+    inner = LocalStore(str(tmp_path))
+    requests = {
+        "set": lambda store: store.set("a", b"2"),
+        "append": lambda store: store.append("a", b"2"),
+        "create": lambda store: store.create("b", b"2"),
+        "delete": lambda store: store.delete("a"),
+        "delete_below": lambda store: store.delete_below(""),
+        "move_below": lambda store: store.move_below("c", store, "d"),
+    }
+    for kind, request in requests.items():
+        for fault, is_done in (("before", False), ("after", True)):
+            inner.delete_below("")
+            inner.set("a", b"1")
+            inner.set("c/e", b"3")
+            untouched = dict(inner.survey(""))
+            with pytest.raises(LOST, match=f"{kind}.*{fault}"):
+                request(UnreliableStore(inner, Faults(**{fault: 1.0})))
+            changed = dict(inner.survey("")) != untouched or inner.get("a") != b"1"
+            assert changed == is_done, (kind, fault)
+
+
+def test_both_kinds_of_loss_come_and_only_those():
+    store = UnreliableStore(MappingStore(dict(VALUES)), Faults(before=0.5, after=0.5))
+    assert Counter(outcomes(store)).keys() == {"TimeoutError", "ConnectionResetError"}
+    assert store.made["before"] + store.made["after"] == 200
+
+
+def test_damaged_bodies_are_shorter_or_longer_and_never_of_the_right_length(tmp_path):
+    inner = LocalStore(str(tmp_path))
+    inner.set("a", bytes(range(100)))
+    inner.set("empty", b"")
+    cut, longer = UnreliableStore(inner, Faults(cut=1.0)), UnreliableStore(inner, Faults(longer=1.0))
+    for _ in range(50):
+        value = cut.get("a")
+        assert bytes(range(100)).startswith(value)
+        assert len(value) < 100
+        assert longer.get("a").startswith(bytes(range(100)))
+        assert len(longer.get("a")) > 100
+        assert len(next(cut.get_many(["a"]))) < 100
+        assert len(longer.get("a", ByteRange(5, 10))) > 10
+        lengths = [len(part) for part in cut.get_ranges("a", [ByteRange(0, 9), ByteRange(50, 9), ByteRange(-9)])]
+        assert sorted(lengths)[1:] == [9, 9]
+        assert min(lengths) < 9
+        memory = bytearray(100)
+        size = cut.read_into("a", memoryview(memory))
+        assert size < 100
+        assert memory[:size] == bytes(range(100))[:size]
+        assert memory[size:] != bytes(range(100))[size:]
+        assert longer.read_into("a", memoryview(memory)) > 100
+    assert (cut.get("empty"), cut.get("nothing"), longer.get("nothing")) == (b"", None, None)
+    assert longer.get("empty") != b""
+
+
+def test_what_fails_among_many_fails_at_its_turn():
+    store = UnreliableStore(MappingStore(dict(VALUES)), Faults(before=0.1), seed=3)
+    went_on = ended = 0
+    for _ in range(100):
+        values, keys = store.get_many(list(VALUES)), list(VALUES)
+        for i, key in enumerate(keys):
+            try:
+                assert next(values) == VALUES[key]
+            except LOST as error:
+                assert repr(key) in str(error)  # noqa: PT017
+                following = outcome(lambda values=values: next(values, "over"))
+                went_on += following != "over"
+                ended += following == "over"
+                assert following in ("over", VALUES[keys[i + 1]], "TimeoutError", "ConnectionResetError")
+                break
+    assert went_on > 20
+    assert ended > 20
+
+
+def test_a_listing_may_be_of_a_while_ago():
+    inner = MappingStore({})
+    store = UnreliableStore(inner, Faults(stale=1.0), seed=1)
+    for i in range(10):
+        store.set(f"a/{i}", b"%d" % i)
+    store.delete("a/0")
+    store.set("b/c", b"1")
+    seen, listed = set(), set()
+    for _ in range(200):
+        found = dict(store.survey("a"))
+        seen.add(frozenset(found))
+        assert all(key in found for key in found)
+        listed.add(store.list_dir("a").keys)
+        assert store.list_dir("").prefixes in (("a", "b"), ("a",), ())
+    now = frozenset(key for key, _ in inner.survey("a"))
+    assert any("a/0" in keys for keys in seen)  # deleted since
+    assert any("a/9" not in keys for keys in seen)  # written since
+    assert all(keys <= now | {"a/0"} for keys in seen)
+    assert len(listed) > 3
+    assert [store.get(f"a/{i}") for i in range(3)] == [None, b"1", b"2"]  # values are those of now
+    assert store.made["stale"] == 600
+    assert not hasattr(UnreliableStore(OnlyGets(), Faults(stale=1.0)), "survey")
+
+
+def test_an_unreliable_store_pickles_and_counts_anew_elsewhere(monkeypatch):
+    store = UnreliableStore(MappingStore(dict(VALUES)), Faults.of(0.3), seed=7)
+    first = outcomes(store)
+    assert pickle.loads(pickle.dumps(store)) is store
+    pickled = pickle.dumps(store)
+    monkeypatch.setattr("daskzarr.testing.store_wrapper._live", {})  # as in another process
+    copy = pickle.loads(pickled)
+    assert copy is not store
+    assert (copy.faults, copy.seed, copy.made) == (store.faults, 7, Counter())
+    assert outcomes(copy) == first
+
+
+def test_threads_get_each_number_once():
+    store = UnreliableStore(MappingStore(dict(VALUES)), Faults.of(0.3), seed=1)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda key: outcome(lambda: store.get(key)), list(VALUES) * 10))
+    assert store.made["requests"] == 2000
+    lost = sum(value in ("TimeoutError", "ConnectionResetError") for value in found)
+    assert lost == store.made["before"] + store.made["after"]
+    again = UnreliableStore(MappingStore(dict(VALUES)), Faults.of(0.3), seed=1)
+    for key in list(VALUES) * 10:
+        outcome(lambda key=key: again.get(key))
+    assert again.made == store.made
+
+
+class TestUnreliableWithoutFaults(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return UnreliableStore(LocalStore(str(tmp_path)), Faults())
+
+
+# A file system that is far away
+
+
+@pytest.fixture
+def far():
+    """A file system of this test's own."""
+    fs = SlowFileSystem(uuid.uuid4().hex, seconds=0.005, jitter=0.005)
+    yield fs
+    SlowFileSystem.clear_instance_cache()
+
+
+class TestSlowFileSystem(StoreContract):
+    @pytest.fixture
+    def store(self):
+        yield FilesystemStore(SlowFileSystem(uuid.uuid4().hex, seconds=0.0), "top", "slow://top")
+        SlowFileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("requests", [1, 3, 16])
+def test_many_values_from_far_away_are_asked_for_as_many_at_once_as_may_be(far, requests):
+    store = FilesystemStore(far, "top", "slow://top")
+    far.files.update({f"top/{i}": b"%d" % i for i in range(120) if i % 5})
+    found = list(store.get_many([str(i) for i in range(120)], Traffic(requests=requests)))
+    assert found == [b"%d" % i if i % 5 else None for i in range(120)]
+    assert far.most == requests
+    assert far.count == {"cat": 120}
+
+
+def test_a_file_system_far_away_answers_so_many_at_once():
+    few = SlowFileSystem(uuid.uuid4().hex, seconds=0.002, connections=4)
+    few.files.update({f"top/{i}": b"%d" % i for i in range(40)})
+    store = FilesystemStore(few, "top", "slow://top")
+    assert waits(store)
+    assert list(store.get_many([str(i) for i in range(40)])) == [b"%d" % i for i in range(40)]
+    assert few.most == 4
+    few.clear()
+    assert (few.most, few.count) == (0, {})
+    assert list(store.get_many(["1"])) == [b"1"]
+
+
+def test_a_file_system_far_away_has_a_url():
+    store = open_store("slow://top/a", storage_options={"name": uuid.uuid4().hex, "seconds": 0.0})
+    store.set("b", b"1")
+    assert (store.url, store.get("b"), store.shared) == ("slow://top/a", b"1", False)
+    assert store.fs.count["pipe"] == 1
+    assert pickle.loads(pickle.dumps(store)).get("b") == b"1"
+
+
+def test_an_array_far_away_is_read_with_many_requests_at_once(far):
+    store = FilesystemStore(far, "top", "slow://top")
+    cells = np.arange(1, 401).reshape(20, 20)
+    to_zarr(da.from_array(cells, chunks=10), store, chunks=(2, 2))
+    far.clear()
+    np.testing.assert_array_equal(from_zarr(store, chunks=(20, 20)).compute(), cells)
+    assert far.count["cat"] >= 100
+    assert 12 <= far.most <= 16 + 2  # one task
 
 
 # A web server

@@ -25,7 +25,8 @@ def copy_objects(source: Location, target: Location) -> None:
     The documents follow when all else is there, those of the node itself after those below it: until then there is no
     node at the target.
     """
-    documents, others = [], []
+    documents: list[str] = []
+    others: list[str] = []
     for name in names_below(source):
         (documents if name.rpartition("/")[2] in _DOCUMENTS else others).append(name)
     late = source.store if waits(source.store) else target.store

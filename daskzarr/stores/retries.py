@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from daskzarr.errors import DaskZarrError, StoreError
 from daskzarr.stores.protocol import Buffer, Store
 from daskzarr.stores.traffic import TRAFFIC, RetryBudget, Traffic
+from daskzarr.stores.transient import is_transient, wait_told
+
+__all__ = ["BUDGET", "attempts_of", "get_many", "is_transient", "persist"]
 
 _Result = TypeVar("_Result")
 
-_PASSING = {
-    getattr(errno, name)
-    for name in (
-        "EIO",
-        "ESTALE",
-        "EAGAIN",
-        "EINTR",
-        "ETIMEDOUT",
-        "EBUSY",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "ENETRESET",
-        "ECONNRESET",
-        "ECONNABORTED",
-        "EHOSTUNREACH",
-        "EPIPE",
-    )
-    if hasattr(errno, name)
-}
-_LASTING = (PermissionError, FileNotFoundError)
-_PASSING_STATUS = {408, 429, *range(500, 600)}
-_PASSING_CODES = {
-    "InternalError",
-    "OperationAborted",
-    "RequestLimitExceeded",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
-
+_ATTEMPTS = "attempts_made"
 
 BUDGET = RetryBudget()
 """What requests get that bring no budget of their own."""
@@ -56,7 +25,8 @@ def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None
     """``call(*args)``, tried again as long as it fails in ways that pass and the budget lasts.
 
     The call has to be one that may be repeated though an attempt that failed had its effect, as those of a store are.
-    What it raises in the end is passed on as it is, with a note of how often it was tried.
+    What it raises in the end is passed on as it is, with a note of how often it was tried (:func:`attempts_of`). Where
+    the server says how long to wait, that is waited for, but no longer than the budget lasts.
 
     Parameters
     ----------
@@ -107,48 +77,35 @@ def get_many(store: Store, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> I
         except Exception as error:
             if not is_transient(error):
                 raise
-            value = persist(store.get, key, budget=traffic.retries)
+            # Others that failed at the same time had their wait while this one waited for its turn.
+            value = _again(error, store.get, (key,), traffic.retries or BUDGET, soon=True)
         yield value
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same request may well succeed in a while.
+def attempts_of(error: BaseException) -> int:
+    """How often the request was made that an error came of, or its cause; 1 where nothing tells.
 
-    So it is for time-outs, broken connections, errors of a disk or network that is there again later, and a server's
-    "too many requests" or "my fault". Of a :class:`StoreError` its cause decides. Everything else, and whatever is
-    not known, stays as it is however often it is tried: refused access, a missing file, a full disk or quota.
+    >>> try:
+    ...     persist(int, "x")
+    ... except ValueError as error:
+    ...     attempts_of(error)
+    1
     """
-    if isinstance(error, StoreError) and error.__cause__ is not None:
-        return is_transient(error.__cause__)
-    if isinstance(error, _LASTING) or (isinstance(error, DaskZarrError) and not isinstance(error, StoreError)):
-        return False
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _PASSING or _passing_answer(error)
-    return isinstance(error, Exception) and _passing_answer(error)
+    found: BaseException | None = error
+    for _ in range(8):
+        if found is None:
+            break
+        attempts = getattr(found, _ATTEMPTS, None)
+        if isinstance(attempts, int):
+            return attempts
+        found = found.__cause__
+    return 1
 
 
-def _passing_answer(error: Exception) -> bool:
-    """Whether the error stands for an answer of a server that says "later"."""
-    answer = getattr(error, "response", None)
-    if isinstance(answer, Mapping):
-        about, reason = answer.get("ResponseMetadata"), answer.get("Error")
-        if isinstance(reason, Mapping) and str(reason.get("Code")) in _PASSING_CODES:
-            return True
-        return isinstance(about, Mapping) and _is_passing_status(about.get("HTTPStatusCode"))
-    # Only the first that is there: a client library may warn of another name it had for it.
-    named = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-    return _is_passing_status(next((number for number in named if number is not None), None))
-
-
-def _is_passing_status(number: object) -> bool:
-    """Whether a status of HTTP says "later"."""
-    return isinstance(number, int) and number in _PASSING_STATUS
-
-
-def _again(error: Exception, call: Callable[..., _Result], args: tuple[Any, ...], budget: RetryBudget) -> _Result:
-    """Go on with a request whose first attempt failed."""
+def _again(
+    error: Exception, call: Callable[..., _Result], args: tuple[Any, ...], budget: RetryBudget, soon: bool = False
+) -> _Result:
+    """Go on with a request whose first attempt failed; the second is made at once, if ``soon``."""
     import tenacity  # only where something fails
 
     failed = [error]
@@ -160,7 +117,9 @@ def _again(error: Exception, call: Callable[..., _Result], args: tuple[Any, ...]
 
     def wait(state: Any) -> float:
         longest = budget.first_wait * 2.0 ** (state.attempt_number - 1)
-        return max(0.0, min(random.uniform(longest / 2, longest), budget.seconds - _elapsed(state)))
+        own = 0.0 if soon and state.attempt_number == 1 else random.uniform(longest / 2, longest)
+        told = wait_told(state.outcome.exception()) or 0.0
+        return max(0.0, min(max(own, told), budget.seconds - _elapsed(state)))
 
     def spent(state: Any) -> bool:
         return bool(state.attempt_number >= budget.attempts or _elapsed(state) >= budget.seconds)
@@ -170,6 +129,8 @@ def _again(error: Exception, call: Callable[..., _Result], args: tuple[Any, ...]
         return retrying(attempt)
     except Exception as last:
         times = retrying.statistics["attempt_number"]
+        with contextlib.suppress(AttributeError, TypeError):  # of a class that takes no attributes
+            setattr(last, _ATTEMPTS, times)
         last.add_note(f"given up after {times} attempts")
         raise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,12 @@ from daskzarr.stores.local import LocalStore
 from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import Location, Store
 from daskzarr.stores.remote.filesystem import MISSING, FilesystemStore
+from daskzarr.stores.remote.objects import preferred_objects
 from daskzarr.stores.schemes import opener
 from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
+_HANDED_OVER = {"obstore", "icechunk"}
 _PLACED_BY_OPTIONS = {"dir", "reference"}
 
 
@@ -85,7 +88,17 @@ def _location(place: Any, options: dict[str, Any]) -> Location:
         return Location(MappingStore(place))
     if isinstance(place, Store):
         return Location(place)
-    return location_of_zarr_python(place, store_on)
+    return location_of_zarr_python(place, store_on, _handed_over)
+
+
+def _handed_over(place: Any) -> Store | None:
+    """The store of an object of obstore or Icechunk, which are not loaded for this; None for anything else."""
+    if sys.modules.keys().isdisjoint(_HANDED_OVER):
+        return None
+    from daskzarr.stores.remote.icechunk import icechunk_store_of
+    from daskzarr.stores.remote.objects import object_store_of
+
+    return icechunk_store_of(place) or object_store_of(place)
 
 
 def _store_at(url: str, options: dict[str, Any]) -> Store:
@@ -101,6 +114,9 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
     own = opener(chain) if not (chained and chain == "zip") else None  # a zip file elsewhere is fsspec's
     if own is not None:
         return own.from_url(url, options)
+    preferred = preferred_objects(url, options)
+    if preferred is not None:
+        return preferred
     from fsspec.core import url_to_fs
 
     try:

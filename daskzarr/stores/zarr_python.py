@@ -14,15 +14,20 @@ from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import Location, Store
 
 
-def location_of_zarr_python(place: Any, store_on: Callable[[Any, str], Store]) -> Location:
+def location_of_zarr_python(
+    place: Any, store_on: Callable[[Any, str], Store], other: Callable[[Any], Store | None]
+) -> Location:
     """Where an array, group, store path or store of zarr-python keeps its data.
 
-    ``store_on`` makes a store of an fsspec file system and a folder.
+    ``store_on`` makes a store of an fsspec file system and a folder, ``other`` one of what others made for zarr-python.
     """
+    found = other(place)
+    if found is not None:
+        return Location(found)
     if hasattr(place, "store_path"):  # Array, Group
         place = place.store_path
     if hasattr(place, "store") and hasattr(place, "path"):  # StorePath
-        return location_of_zarr_python(place.store, store_on) / str(place.path)
+        return location_of_zarr_python(place.store, store_on, other) / str(place.path)
     if hasattr(place, "_store_dict"):  # MemoryStore
         return Location(MappingStore(_memory(place)))
     if hasattr(place, "fs") and hasattr(place, "path"):  # FsspecStore

@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from daskzarr.testing.contract import StoreContract
     from daskzarr.testing.faulty_store import FaultyStore
     from daskzarr.testing.recording_store import READS, RecordingStore, Request
-    from daskzarr.testing.store_contract import StoreContract
+    from daskzarr.testing.slow_filesystem import SlowFileSystem
     from daskzarr.testing.strategies import (
         array_settings,
         arrays,
@@ -24,19 +25,23 @@ if TYPE_CHECKING:
         dask_chunks,
         distinct_values,
     )
+    from daskzarr.testing.unreliable_store import Faults, UnreliableStore
     from daskzarr.testing.web_server import WebServer
 
 if "pytest" in sys.modules:  # failed assertions of the contract then show their values
     import pytest
 
-    pytest.register_assert_rewrite("daskzarr.testing.store_contract")
+    pytest.register_assert_rewrite("daskzarr.testing.contract")
 
 _PLACES = {
     "READS": "recording_store",
+    "Faults": "unreliable_store",
     "FaultyStore": "faulty_store",
     "RecordingStore": "recording_store",
     "Request": "recording_store",
-    "StoreContract": "store_contract",
+    "SlowFileSystem": "slow_filesystem",
+    "StoreContract": "contract",
+    "UnreliableStore": "unreliable_store",
     "WebServer": "web_server",
     "array_settings": "strategies",
     "arrays": "strategies",
@@ -48,10 +53,13 @@ _PLACES = {
 
 __all__ = [
     "READS",
+    "Faults",
     "FaultyStore",
     "RecordingStore",
     "Request",
+    "SlowFileSystem",
     "StoreContract",
+    "UnreliableStore",
     "WebServer",
     "array_settings",
     "arrays",

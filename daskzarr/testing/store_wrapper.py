@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.stores import (
@@ -31,11 +31,13 @@ from daskzarr.stores import (
     waits,
 )
 
+_Answer = TypeVar("_Answer")
+
 _live: weakref.WeakValueDictionary[str, StoreWrapper] = weakref.WeakValueDictionary()
 
 
 class StoreWrapper:
-    """Passes every request on to ``store``, and tells :meth:`before` first.
+    """Passes every request on to ``store``, and tells :meth:`before` first; who does more has :meth:`asked`.
 
     It can be written, listed and read into exactly where ``store`` can. Each wrapper is a store of its own, equal to
     itself alone, so that no other wrapper of the same store gets its requests; pickled and loaded again in the same
@@ -94,10 +96,14 @@ class StoreWrapper:
     def before(self, kind: str, key: str) -> None:
         """Called before each request with the name of the store's method and the key."""
 
+    def asked(self, kind: str, key: str, request: Callable[..., _Answer], *args: Any) -> _Answer:
+        """Make a request: each one goes through here, but those of ``get_many``."""
+        self.before(kind, key)
+        return request(*args)
+
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The value, or a part of it."""
-        self.before("get", key)
-        return self.store.get(key, byte_range)
+        return self.asked("get", key, self.store.get, key, byte_range)
 
     def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """The values in order; ``before`` hears of each when its turn comes."""
@@ -127,18 +133,15 @@ class _Writing(StoreWrapper):
 
     def set(self, key: str, value: Buffer) -> None:
         """Put a value."""
-        self.before("set", key)
-        cast(WritableStore, self.store).set(key, value)
+        self.asked("set", key, cast(WritableStore, self.store).set, key, value)
 
     def delete(self, key: str) -> None:
         """Remove a value."""
-        self.before("delete", key)
-        cast(WritableStore, self.store).delete(key)
+        self.asked("delete", key, cast(WritableStore, self.store).delete, key)
 
     def delete_below(self, prefix: str) -> None:
         """Remove all values below a prefix."""
-        self.before("delete_below", prefix)
-        cast(WritableStore, self.store).delete_below(prefix)
+        self.asked("delete_below", prefix, cast(WritableStore, self.store).delete_below, prefix)
 
 
 class _Listing(StoreWrapper):
@@ -146,8 +149,7 @@ class _Listing(StoreWrapper):
 
     def list_dir(self, prefix: str) -> Listing:
         """What lies directly under a prefix."""
-        self.before("list_dir", prefix)
-        return cast(ListableStore, self.store).list_dir(prefix)
+        return self.asked("list_dir", prefix, cast(ListableStore, self.store).list_dir, prefix)
 
 
 class _ReadingInto(StoreWrapper):
@@ -155,8 +157,7 @@ class _ReadingInto(StoreWrapper):
 
     def read_into(self, key: str, target: memoryview) -> int | None:
         """Fill ``target`` from the value."""
-        self.before("read_into", key)
-        return cast(ReadIntoStore, self.store).read_into(key, target)
+        return self.asked("read_into", key, cast(ReadIntoStore, self.store).read_into, key, target)
 
 
 class _Ranges(StoreWrapper):
@@ -166,9 +167,12 @@ class _Ranges(StoreWrapper):
         self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
     ) -> Sequence[Buffer | None]:
         """Parts of one value; ``before`` hears of each."""
-        for _ in byte_ranges:
+        get_ranges = cast(RangeStore, self.store).get_ranges
+        if not byte_ranges:
+            return get_ranges(key, byte_ranges, traffic)
+        for _ in byte_ranges[1:]:
             self.before("get_ranges", key)
-        return cast(RangeStore, self.store).get_ranges(key, byte_ranges, traffic)
+        return self.asked("get_ranges", key, get_ranges, key, byte_ranges, traffic)
 
 
 class _Versions(StoreWrapper):
@@ -176,8 +180,7 @@ class _Versions(StoreWrapper):
 
     def version(self, key: str) -> Hashable:
         """What changes when the value is replaced."""
-        self.before("version", key)
-        return cast(VersionedStore, self.store).version(key)
+        return self.asked("version", key, cast(VersionedStore, self.store).version, key)
 
 
 class _Appending(StoreWrapper):
@@ -185,8 +188,7 @@ class _Appending(StoreWrapper):
 
     def append(self, key: str, value: Buffer) -> None:
         """Put bytes at the end of a value."""
-        self.before("append", key)
-        cast(AppendStore, self.store).append(key, value)
+        self.asked("append", key, cast(AppendStore, self.store).append, key, value)
 
 
 class _Creating(StoreWrapper):
@@ -194,8 +196,7 @@ class _Creating(StoreWrapper):
 
     def create(self, key: str, value: Buffer) -> bool:
         """Put a value where there is none."""
-        self.before("create", key)
-        return cast(CreateStore, self.store).create(key, value)
+        return self.asked("create", key, cast(CreateStore, self.store).create, key, value)
 
 
 class _Sizes(StoreWrapper):
@@ -203,8 +204,7 @@ class _Sizes(StoreWrapper):
 
     def size(self, key: str) -> int | None:
         """Bytes in a value."""
-        self.before("size", key)
-        return cast(SizedStore, self.store).size(key)
+        return self.asked("size", key, cast(SizedStore, self.store).size, key)
 
 
 class _Surveying(StoreWrapper):
@@ -212,8 +212,7 @@ class _Surveying(StoreWrapper):
 
     def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Every key below a prefix, with the size of its value."""
-        self.before("survey", prefix)
-        return cast(SurveyStore, self.store).survey(prefix)
+        return self.asked("survey", prefix, cast(SurveyStore, self.store).survey, prefix)
 
 
 class _Sweeping(StoreWrapper):
@@ -221,8 +220,7 @@ class _Sweeping(StoreWrapper):
 
     def leftovers(self, prefix: str) -> Iterator[str]:
         """Keys of unfinished files below a prefix."""
-        self.before("leftovers", prefix)
-        return cast(SweepStore, self.store).leftovers(prefix)
+        return self.asked("leftovers", prefix, cast(SweepStore, self.store).leftovers, prefix)
 
 
 class _Moving(StoreWrapper):
@@ -230,10 +228,10 @@ class _Moving(StoreWrapper):
 
     def move_below(self, prefix: str, other: Store, other_prefix: str) -> bool:
         """Move values, from store to store inside."""
-        self.before("move_below", prefix)
         while isinstance(other, StoreWrapper):
             other = other.store
-        return cast(MovingStore, self.store).move_below(prefix, other, other_prefix)
+        move = cast(MovingStore, self.store).move_below
+        return self.asked("move_below", prefix, move, prefix, other, other_prefix)
 
 
 class _Syncing(StoreWrapper):
@@ -254,8 +252,7 @@ class _Finishing(StoreWrapper):
 
     def finish(self) -> None:
         """Show all that was written to everyone."""
-        self.before("finish", "")
-        cast(FinishingStore, self.store).finish()
+        self.asked("finish", "", cast(FinishingStore, self.store).finish)
 
 
 class _Sibling(StoreWrapper):

@@ -1,32 +1,41 @@
-"""A folder of an fsspec file system as a store: memory, HTTP, object stores, chained URLs."""
+"""A folder of an fsspec file system as a store: memory, HTTP, object stores, HDFS, SFTP, chained URLs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from glob import has_magic
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
+from daskzarr.stores.overlap import in_threads, on_loop
 from daskzarr.stores.protocol import Buffer, Listing, get_each
+from daskzarr.stores.remote.kinds import Access, Answer, Entry, access, names_no_key, part, raise_told
+from daskzarr.stores.remote.placing import can_place_new, is_partial, leaves_partials, place, place_new, remove
 from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-_BATCH = 256
-_ARCHIVES = {"zip", "tar", "libarchive"}
+_READ_ONLY = {"http", "https", "reference", "zip", "tar", "libarchive"}
 _VERSIONS = ("ETag", "etag", "version_id", "generation", "mtime", "LastModified", "last_modified", "created")
 _URL_SAFE = "/!$&'()*+,;=:@~"
+_SIZE = ByteRange(0, 0)
+_TRIES = 4
+_MOST_NOTED = 1000
+
+_Result = TypeVar("_Result")
+
+_sends_all: dict[str, bool] = {}
+"""Whether the server of a store sent all of a value last, when it was asked for a part."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesystemStore:
     """The files below a folder of an fsspec file system.
 
-    ``get_many`` asks for many values at once, which asynchronous file systems (HTTP, S3, ...) overlap.
-    ``set`` is one ``pipe_file``: all or nothing wherever the file system puts an object in one request.
+    A value is read by one request, and several at once where requests wait on a network. Missing is what the server
+    says is missing, not what fsspec makes of a failure; listings that fsspec remembers are not used.
 
     Parameters
     ----------
@@ -39,7 +48,7 @@ class FilesystemStore:
     missing
         Exceptions of the file system that mean "no such key". Default: not found, or a folder.
     identity
-        What tells the place from others with the same ``url``; it may hold credentials and is only used in digests.
+        What tells the place from others with the same ``url``; it holds no credentials either.
     elsewhere
         Whether the files are in the memory of another process; then every use is an error. Set by unpickling.
 
@@ -66,8 +75,18 @@ class FilesystemStore:
 
     @property
     def can_write(self) -> bool:
-        """Whether files can be written one by one: not into archives, whose end is written when they are closed."""
-        return not any(_ARCHIVES & names for names in protocols(self.fs))
+        """Whether files can be written one by one: not by HTTP, and not into archives."""
+        return not any(_READ_ONLY & names for names in protocols(self.fs))
+
+    @property
+    def can_create(self) -> bool:
+        """Whether a file can be put only where there is none."""
+        return self.can_write and can_place_new(self.fs)
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests mostly wait on a network."""
+        return access(self.fs).waits
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (
@@ -80,7 +99,7 @@ class FilesystemStore:
         )
 
     @property
-    def _here(self) -> Any:
+    def _here(self) -> Access:
         """The file system, if this process has its files."""
         if self.elsewhere:
             raise UnsupportedError(
@@ -88,78 +107,136 @@ class FilesystemStore:
                 "processes see, or a scheduler of threads",
                 url=self.url,
             )
-        return self.fs
+        return access(self.fs)
+
+    @property
+    def _writable(self) -> Access:
+        """The file system, if files of it can be written."""
+        if not self.can_write:
+            raise UnsupportedError("this store can only be read", url=self.url)
+        return self._here
 
     def path(self, key: str) -> str:
         """The file a key stands for."""
-        if "http" in self._protocols:
-            key = quote(key, safe=_URL_SAFE)
-        return f"{self.root}/{key}" if self.root and key else self.root or key
+        if not access(self.fs).quotes:
+            return f"{self.root}/{key}" if self.root and key else self.root or key
+        root, mark, query = self.root.partition("?")
+        return f"{root}/{quote(key, safe=_URL_SAFE)}{mark}{query}" if key else self.root
 
-    @property
-    def _protocols(self) -> tuple[str, ...]:
-        """The names the file system goes by."""
-        return (self.fs.protocol,) if isinstance(self.fs.protocol, str) else tuple(self.fs.protocol)
+    # Reading
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
-        """The file's bytes or a part of them; None only when the file system says "not found"."""
-        if byte_range is not None:
-            return self.get_ranges(key, [byte_range])[0]
-        try:
-            value: bytes = self._here.cat_file(self.path(key))
-            return value
-        except self.missing:
-            return None
+        """The file's bytes or a part of them, by one request; None only where there is no such file."""
+        answers = self._ask(key, [byte_range])
+        return None if answers is None else part(answers[0], byte_range)
 
     def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
-        """Values in order, asked for in batches that the file system overlaps if it can."""
-        if not getattr(self.fs, "async_impl", False):
-            yield from get_each(self, keys)
-            return
-        for first in range(0, len(keys), _BATCH):
-            paths = [self.path(key) for key in keys[first : first + _BATCH]]
-            for value in self._here.cat_ranges(paths, [None] * len(paths), [None] * len(paths), on_error="return"):
-                if isinstance(value, self.missing):
-                    yield None
-                elif isinstance(value, BaseException):
-                    raise value
-                else:
-                    yield value
+        """Values in order; where requests wait, the next are asked for as soon as others have been answered."""
+        here = self._here
+        if here.kind.on_loop:
+            return on_loop(here.base.loop, lambda key: self._get_on_loop(here, key), keys, traffic)
+        if here.waits:
+            return in_threads(self.get, keys, _fewer(traffic, here.kind.threads))
+        return get_each(self, keys)
 
     def get_ranges(
         self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
     ) -> Sequence[Buffer | None]:
-        """Parts of one file, whose size is asked for once; the file system overlaps the rest if it can."""
-        path = self.path(key)
-        try:
-            noted = self._here.info(path)
-            size = noted.get("size") if noted.get("type") != "directory" else None
-        except self.missing:
-            size = None  # HTTP says so of whatever it cannot ask the size of: only reading tells what is missing
-        if size is None:
-            return self._cut(key, byte_ranges)
-        # File systems differ on ranges that begin or end outside the value: they are given none of those.
-        bounds = [byte_range.bounds(size) for byte_range in byte_ranges]
-        wanted = [(start, stop) for start, stop in bounds if start < stop]
-        starts, stops = [start for start, _ in wanted], [stop for _, stop in wanted]
-        try:
-            found = iter(self._here.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
-            parts = [next(found) if start < stop else b"" for start, stop in bounds]
-        except self.missing:
-            return [None] * len(byte_ranges)
-        if any(len(part) != stop - start for part, (start, stop) in zip(parts, bounds, strict=True)):
-            return self._cut(key, byte_ranges)  # a server that knows no ranges sends everything
-        return parts
+        """Parts of one file, all of the same version where the server tells versions, several at once."""
+        for _ in range(_TRIES):
+            answers = self._answers(key, byte_ranges, traffic)
+            if answers is None:
+                return [None] * len(byte_ranges)
+            if len({answer.version for answer in answers} - {None}) < 2:
+                return [part(answer, wanted) for answer, wanted in zip(answers, byte_ranges, strict=True)]
+        raise ConnectionError("the value was replaced again and again while it was read")
 
-    def _cut(self, key: str, byte_ranges: Sequence[ByteRange]) -> Sequence[Buffer | None]:
-        """Parts of one file by reading it whole."""
-        value = self.get(key)
-        return [None if value is None else byte_range.of(bytes(value)) for byte_range in byte_ranges]
+    def _answers(self, key: str, wanted: Sequence[ByteRange], traffic: Traffic) -> Sequence[Answer] | None:
+        """Answers for parts of one file; None if it is missing."""
+        here = self._here
+        several = len(wanted) > 1
+        if several and _sends_all.get(self.url):
+            whole = self._ask(key, [None])
+            return None if whole is None else whole * len(wanted)
+        if several and here.kind.on_loop:
+            return self._take(
+                on_loop(here.base.loop, lambda each: self._ask_on_loop(here, key, each), wanted, traffic), wanted
+            )
+        if several and here.kind.apart and here.waits:
+            found = list(in_threads(lambda each: self._ask(key, [each]), wanted, _fewer(traffic, here.kind.threads)))
+            return None if None in found else [each[0] for each in found if each]
+        answers = self._ask(key, wanted)
+        if answers and not several:
+            self._note(answers[0], wanted[0])
+        return answers
+
+    def _take(self, answers: Any, wanted: Sequence[ByteRange]) -> Sequence[Answer] | None:
+        """Answers as they come; one that holds all of the value will do for the rest."""
+        taken: list[Answer] = []
+        try:
+            for each, answer in zip(wanted, answers, strict=True):
+                if answer is None:
+                    return None
+                taken.append(answer)
+                self._note(answer, each)
+                if _is_whole(answer):
+                    return taken + [answer] * (len(wanted) - len(taken))
+            return taken
+        finally:
+            answers.stop()
+
+    def _note(self, answer: Answer, wanted: ByteRange) -> None:
+        """Remember whether the server sends all of a value for a part of it."""
+        if not access(self.fs).quotes:
+            return
+        size = answer.size or 0
+        start, stop = wanted.bounds(size)
+        if len(_sends_all) >= _MOST_NOTED:
+            _sends_all.clear()
+        _sends_all[self.url] = _is_whole(answer) and stop - start < size
+
+    def _ask(self, key: str, wanted: Sequence[ByteRange | None]) -> list[Answer] | None:
+        """Answers for parts of one file, one after the other; None if it is missing."""
+        here = self._here
+        try:
+            return here.ask(here.path(self.path(key)), wanted)
+        except Exception as error:
+            self._raise_unless_missing(error)
+            return None
+
+    async def _ask_on_loop(self, here: Access, key: str, wanted: ByteRange | None) -> Answer | None:
+        """The answer for a part of a file; None if that is missing."""
+        try:
+            answer: Answer = await here.kind.ask(here.base, here.path(self.path(key)), wanted)
+        except Exception as error:
+            self._raise_unless_missing(error)
+            return None
+        return answer
+
+    async def _get_on_loop(self, here: Access, key: str) -> Buffer | None:
+        """A whole value; None if it is missing."""
+        answer = await self._ask_on_loop(here, key, None)
+        return None if answer is None else part(answer, None)
+
+    def _raise_unless_missing(self, error: Exception) -> None:
+        """Raise an error as the one that tells the sort of failure, unless it says that there is no such file."""
+        if not isinstance(error, self.missing) or names_no_key(error):
+            raise_told(error, self.url)
+
+    def _tried(self, call: Callable[..., _Result], *args: Any) -> _Result:
+        """What a call gives; an error of a client library's raises as the one that tells what sort of failure it is."""
+        try:
+            return call(*args)
+        except Exception as error:
+            raise_told(error, self.url)
 
     def version(self, key: str) -> tuple[str, ...] | None:
-        """What the file system notes of a file, another once that was replaced; None where it notes nothing."""
+        """What is noted of a file here, another once that was replaced; None where that would take a request."""
+        here = self._here
+        if here.waits or here.kind.caches:
+            return None
         try:
-            found = self._here.info(self.path(key))
+            found = here.fs.info(self.path(key))
         except self.missing:
             return None
         if found.get("type") == "directory":
@@ -167,111 +244,146 @@ class FilesystemStore:
         noted = [f"{name}={found[name]}" for name in _VERSIONS if found.get(name) is not None]
         return (*noted, f"size={found.get('size')}") if noted else None
 
-    def set(self, key: str, value: Buffer) -> None:
-        """Write the whole file in one call."""
-        path = self.path(key)
+    def size(self, key: str) -> int | None:
+        """The file's size as it is now, by one request."""
+        here = self._here
+        here, path = here.origin(here.path(self.path(key)))
         try:
-            self._here.pipe_file(path, bytes(value))
-        except FileNotFoundError:
-            self._here.makedirs(self._here._parent(path), exist_ok=True)
-            self._here.pipe_file(path, bytes(value))
+            return here.ask(path, [_SIZE])[0].size
+        except Exception as error:
+            self._raise_unless_missing(error)
+            return None
+
+    # Writing
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Put the whole file in its place."""
+        self._tried(place, self._writable.fs, self.path(key), bytes(value))
+        self._forget([key])
+
+    def create(self, key: str, value: Buffer) -> bool:
+        """Put the whole file in its place, if there is none."""
+        done = self._tried(place_new, self._writable.fs, self.path(key), bytes(value))
+        self._forget([key])
+        return done
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
-        try:
-            self._here.rm_file(self.path(key))
-        except self.missing:
-            pass
-        self._here.invalidate_cache()
+        self._tried(remove, self._writable.fs, self.path(key))
+        self._forget([key])
 
     def delete_below(self, prefix: str) -> None:
         """Remove the folder and all in it."""
-        folder, fs = self.path(prefix), self._here
+        here = self._writable
+        keys = [key for key, _ in self.survey(prefix)] if here.kind.caches else []
+        origin, folder = here.origin(here.path(self.path(prefix)))
         try:
-            if not fs.isdir(folder):
-                return
-            if has_magic(folder):  # rm would take it for a pattern
-                for path in fs.find(folder):
-                    fs.rm_file(path)
-            else:
-                fs.rm(folder, recursive=True)
-        except self.missing:
-            pass
-        fs.invalidate_cache()
+            origin.clear(folder)
+        except Exception as error:
+            self._raise_unless_missing(error)
+        self._forget(keys)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Let caches forget files that have changed."""
+        here = self._here
+        if here.kind.caches:
+            here.forget(here.path(self.path(key)) for key in keys)
+
+    # Listing
 
     def list_dir(self, prefix: str) -> Listing:
         """Files and folders directly below, as they are now."""
-        folder = self.path(prefix.rstrip("/"))
+        here, folder = self._folder(prefix)
         try:
-            found = self._here.ls(folder, detail=True, refresh=True) if folder else self._here.ls("", detail=True)
-        except self.missing:
+            found = here.children(folder)
+        except Exception as error:
+            self._raise_unless_missing(error)
             return Listing((), ())
-        names: dict[str, set[str]] = {"file": set(), "directory": set()}
-        for entry in found:
-            name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
-            if entry["name"].strip("/") != folder.strip("/"):
-                names.setdefault(entry["type"], set()).add(name)
-        return Listing(tuple(sorted(names["file"])), tuple(sorted(names["directory"])))
-
-    def size(self, key: str) -> int | None:
-        """The file's size as it is now; by reading it, where the file system does not say."""
-        path = self.path(key)
-        self._here.invalidate_cache(path)
-        try:
-            noted = self._here.info(path)
-        except self.missing:
-            if "http" not in self._protocols:
-                return None
-            noted = {}  # HTTP says so of whatever it cannot ask the size of
-        if noted.get("type") == "directory":
-            return None
-        if noted.get("size") is not None:
-            return int(noted["size"])
-        value = self.get(key)
-        return None if value is None else len(value)
-
-    def _walk(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Path and notes of all files below a folder; one that cannot be listed is an error."""
-        folders = [folder]
-        while folders:
-            here = folders.pop()
-            try:
-                found = self._here.ls(here, detail=True)
-            except self.missing:
-                continue  # deleted meanwhile
-            for noted in found:
-                if noted["name"].strip("/") == here.strip("/"):
-                    continue
-                if noted.get("type") == "directory":
-                    folders.append(noted["name"])
-                else:
-                    yield noted["name"], noted
+        names: tuple[set[str], set[str]] = (set(), set())
+        for name, entry in self._named(here, folder, found):
+            if "/" not in name and not self._is_partial(name):
+                names[entry.is_folder].add(name)
+        return Listing(tuple(sorted(names[0])), tuple(sorted(names[1])))
 
     def survey(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """All files below, as they are now, with their sizes where the file system notes them."""
-        folder, fs = self.path(prefix.rstrip("/")), self._here
-        fs.invalidate_cache()
-        try:
-            found = fs.find(folder, detail=True) if _finds_all(fs) else dict(self._walk(folder))
-        except self.missing:
-            return
-        above = folder.strip("/") + "/" if folder.strip("/") else ""
         lead = prefix.rstrip("/") + "/" if prefix else ""
-        for path, noted in found.items():
-            path = path.strip("/")
-            if len(path) > len(above) and path.startswith(above) and noted.get("type") != "directory":
-                rest = path[len(above) :]
-                yield lead + (unquote(rest) if "http" in self._protocols else rest), noted.get("size")
+        for name, size in self._all_below(prefix):
+            if not self._is_partial(name):
+                yield lead + name, size
+
+    def leftovers(self, prefix: str) -> Iterator[str]:
+        """Hidden files of writers that were killed; there are none where an object is put by one request."""
+        lead = prefix.rstrip("/") + "/" if prefix else ""
+        if leaves_partials(self._here.fs):
+            yield from (lead + name for name, _ in self._all_below(prefix) if self._is_partial(name))
+
+    def _all_below(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Names of all files below a folder, from that on, and their sizes."""
+        here, folder = self._folder(prefix)
+        try:
+            for name, entry in self._named(here, folder, here.below(folder)):
+                if not entry.is_folder:
+                    yield name, entry.size
+        except Exception as error:
+            self._raise_unless_missing(error)
+
+    def _folder(self, prefix: str) -> tuple[Access, str]:
+        """Where a folder is listed, and its path there."""
+        here = self._here
+        return here.origin(here.path(self.path(prefix.rstrip("/"))))
+
+    def _named(self, here: Access, folder: str, found: Any) -> Iterator[tuple[str, Entry]]:
+        """Entries with their names from a folder on; what is not below it is left out."""
+        top = folder.partition("?")[0].strip("/") if here.quotes else folder.strip("/")
+        above = top + "/" if top else ""
+        for entry in found:
+            path = entry.path.strip("/")
+            if len(path) > len(above) and path.startswith(above):
+                name = path[len(above) :]
+                yield unquote(name) if here.quotes else name, entry
+
+    def _is_partial(self, name: str) -> bool:
+        """Whether a file is one that was being written."""
+        return is_partial(name.rpartition("/")[2]) and leaves_partials(self._here.fs)
+
+    # The place beside it
+
+    def sibling(self, ending: str) -> FilesystemStore | None:
+        """The store with an ending behind the name of its root; None for the top of a file system or a bucket."""
+        root = self.root.rstrip("/")
+        if _is_top(root) or not self.shared or not self.can_write:
+            return None
+        identity = _renamed(self.identity, ending) if self.identity else ""
+        return replace(self, root=root + ending, url=_renamed(self.url, ending), identity=identity)
 
 
-def _finds_all(fs: Any) -> bool:
-    """Whether a file system has a way of its own to list all below; the general one leaves out what it cannot list."""
-    from fsspec.asyn import AsyncFileSystem  # fsspec is loaded with the file system
-    from fsspec.spec import AbstractFileSystem
+def _fewer(traffic: Traffic, most: int) -> Traffic:
+    """The same with no more requests at once than that."""
+    return traffic if traffic.requests <= most else replace(traffic, requests=most)
 
-    if getattr(fs, "async_impl", False):
-        return type(fs)._find is not AsyncFileSystem._find
-    return type(fs).find is not AbstractFileSystem.find
+
+def _is_whole(answer: Answer) -> bool:
+    """Whether an answer holds all of the value."""
+    return answer.start == 0 and answer.size is not None and len(answer.body) == answer.size > 0
+
+
+def _is_top(root: str) -> bool:
+    """Whether a root has no folder above it: ``/``, or a bucket."""
+    return "/" not in root.strip("/") if not root.startswith("/") else not root.strip("/")
+
+
+def _renamed(url: str, ending: str) -> str:
+    """A URL with the ending behind its path: of a chained one that is the first part that has a path.
+
+    >>> _renamed("s3://bucket/a", ".x"), _renamed("simplecache::s3://bucket/a", ".x"), _renamed("x://a::file://b", ".x")
+    ('s3://bucket/a.x', 'simplecache::s3://bucket/a.x', 'x://a.x::file://b')
+    """
+    parts = url.split("::")
+    place = next((i for i, part in enumerate(parts) if "://" in part), -1)
+    path, mark, rest = parts[place].partition("#")
+    parts[place] = path.rstrip("/") + ending + mark + rest
+    return "::".join(parts)
 
 
 def protocols(fs: Any) -> Iterator[set[str]]:

@@ -1,0 +1,105 @@
+"""What a client library raises -> an exception that tells what sort of failure it was, with no credentials in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError
+from daskzarr.stores.credentials import without_credentials
+from daskzarr.stores.transient import is_transient
+
+# By name, since none of these libraries has to be there.
+_REFUSED = {
+    "asyncssh.misc.PermissionDenied",
+    "botocore.exceptions.NoCredentialsError",
+    "botocore.exceptions.PartialCredentialsError",
+    "google.auth.exceptions.DefaultCredentialsError",
+    "google.auth.exceptions.RefreshError",
+    "paramiko.ssh_exception.AuthenticationException",
+}
+_NO_PLACE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "AccountIsDisabled"}
+
+
+def names_no_key(error: BaseException) -> str | None:
+    """What a server says is missing, where that is a bucket or container, and no key that is missing; else None."""
+    return next((code for each in _causes(error) if (code := _code(each)) in _NO_PLACE), None)
+
+
+def told(error: Exception, url: str) -> Exception:
+    """The exception that is to be raised for one of a client library's.
+
+    Refused access is a :class:`StorePermissionError`, a bucket that is missing a :class:`StoreError`. Others stay as
+    they are, unless there is something in them that no message may show; then it is still told whether they may pass.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    url
+        The store.
+    """
+    if isinstance(error, DaskZarrError):
+        return error.locate(url=url)
+    if place := names_no_key(error):
+        return StoreError(f"the store is not there: the server says {place}", url=url)
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
+    status = _status(error)
+    text = without_credentials(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
+    if isinstance(error, PermissionError) or status in (401, 403) or names & _REFUSED or _forbidden(error):
+        return StorePermissionError(f"access was refused: {text}{_perhaps_missing(error)}", url=url)
+    if not _shows_secrets(error):
+        return error
+    return ConnectionError(text) if is_transient(error) else StoreError(text, url=url)
+
+
+def raise_told(error: Exception, url: str) -> NoReturn:
+    """Raise what :func:`told` makes of an error, which is named as the cause if nothing in it has to stay secret."""
+    new = told(error, url)
+    if new is error:
+        raise error
+    raise new from (None if _shows_secrets(error) else error)
+
+
+def _shows_secrets(error: BaseException) -> bool:
+    """Whether there is something in the text of an error, or of what caused it, that no message may show."""
+    return any(str(each) != without_credentials(str(each)) for each in _causes(error))
+
+
+def _perhaps_missing(error: BaseException) -> str:
+    """What S3 does not tell."""
+    if not any(isinstance(getattr(each, "response", None), Mapping) for each in _causes(error)):
+        return ""
+    return "; S3 answers so for a missing key too, to who may not list the bucket (s3:ListBucket)"
+
+
+def _forbidden(error: BaseException) -> bool:
+    """gcsfs has no other way to say so."""
+    return type(error) is OSError and str(error).startswith("Forbidden: ")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _code(error: BaseException) -> str:
+    """A server's own word for what went wrong."""
+    answer = getattr(error, "response", None)
+    said = answer.get("Error") if isinstance(answer, Mapping) else None
+    code = said.get("Code") if isinstance(said, Mapping) else getattr(error, "error_code", "")
+    return str(getattr(code, "value", code))
+
+
+def _status(error: BaseException) -> int | None:
+    """The status of HTTP that an error stands for."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, Mapping):
+        about = answer.get("ResponseMetadata")
+        named: list[Any] = [about.get("HTTPStatusCode") if isinstance(about, Mapping) else None]
+    else:
+        named = [getattr(error, name, None) for name in ("status", "status_code", "code")]
+        named.append(getattr(answer, "status_code", None))
+    return next((int(number) for number in named if str(number).isdecimal()), None)
