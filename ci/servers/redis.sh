@@ -13,7 +13,7 @@ install() {
 
 serve() {
     background redis-server --bind "$host" --port "$port" --daemonize no --dir "$data" \
-        --save "" --appendonly yes --appendfsync no
+        --databases 64 --save "" --appendonly yes --appendfsync no
 }
 
 answers() {

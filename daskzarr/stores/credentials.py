@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote, unquote
 
 _SCHEME = r"(?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]*"
 _STARTS = re.compile(rf"({_SCHEME}):(?:\\?/){{2}}", re.IGNORECASE)
-_ENCODED = re.compile(rf"{_SCHEME}%(?:25)*3A(?:%(?:25)*2F|/){{2}}[^\s'\"<>`]*", re.IGNORECASE)
+_ENCODED = re.compile(
+    r"(?<![a-z0-9+.\-])[a-z](?:[a-z0-9+.\-]|%(?:25){0,5}2B)*%(?:25){0,5}3A(?:%(?:25){0,5}2F|/){2}[^\s'\"<>`]*",
+    re.IGNORECASE,
+)
+_LEVELS = 6
 # A quotation mark belongs to a URL where what follows would be an odd thing to stand behind a closed quotation.
 _EXTENT = re.compile(r"(?:[^\s'\"<>`]|['\"`](?=[\w%&=+~@$!*\-]))*")
 _BEHIND = ").,;:]}!"
-_SPACED_LOGIN = re.compile(rf"(?s)\A((?:\w+::)*{_SCHEME}://)(?![^/?#]*:\s)[^/?#\s]*:[^/?#]*\s[^/?#]*@", re.IGNORECASE)
-_HOSTS = re.compile(r"[^:]*|.+:\d*(?:,.*)?|\[.*|arn:.*|.*::.*", re.DOTALL)
+_BEGINS = re.compile(rf"(?:\w+::)*({_SCHEME})://", re.IGNORECASE)
+_ODD = re.compile(r"[\s'\"`<>]")
 
 # Their URLs name no server: nobody logs in, and any character may be part of a name.
 _LOCAL = {"file", "local", "memory", "mapping"}
@@ -40,15 +45,17 @@ _SECRET = re.compile(
 )
 _NAMES_ACCESS = re.compile(r"pass|pwd|secret|token|key|cred|auth|sas|sig|cookie|cert|user|login|session", re.IGNORECASE)
 
-_RELATIVE = re.compile(r"(\burl\b['\"]?\s*[:=]\s*['\"]?/[^\s?'\"]*)\?[^\s'\"]*")
-_NAMED = (
-    r"[\w.\-]*(?:passwo?r?d|passphrase|secret|(?:access|session|refresh|sas|security|id|bearer)[-_]?token|"
-    r"(?:account|access|api|private|shared)[-_]?key|sharedaccesssignature|signature|x-amz-credential)[\w.\-]*"
+_RELATIVE = re.compile(r"(\burl\b['\"]?\s{0,9}[:=]\s{0,9}['\"]?/[^\s?'\"]{0,4000})\?[^\s'\"]*")
+_NAMED = re.compile(
+    r"passwo?r?d|passphrase|secret|(?:access|session|refresh|sas|security|id|bearer)[-_]?token|"
+    r"(?:account|access|api|private|shared)[-_]?key|sharedaccesssignature|signature|x-amz-credential|\Atoken\Z|\Asig\Z",
+    re.IGNORECASE,
 )
-_BARE = re.compile(rf"(?<![\w.\-])({_NAMED}|token|sig)(=|%3D)[^\s&;,'\")]+", re.IGNORECASE)
-_QUOTED = re.compile(rf"((['\"]){_NAMED}\2\s*:\s*b?(['\"])).*?(?<!\\)(?=\3)", re.IGNORECASE | re.DOTALL)
+_BARE = re.compile(r"(?<![\w.\-])([\w.\-]{1,80})(=|%3D)([^\s&;,'\")]+)", re.IGNORECASE)
+_QUOTED = re.compile(r"((['\"])([\w.\-]{1,80})\2\s{0,9}:\s{0,9}b?(['\"]))(.{0,10000}?)(?<!\\)(?=\4)", re.DOTALL)
 _HEADER = re.compile(
-    r"(\b(?:proxy-)?authorization\b['\"]?\s*[:=]\s*(?:b?['\"])?)(?:(?:basic|bearer|digest|token|aws4-[\w-]+)\s+)?[^\s'\"]+",
+    r"(\b(?:proxy-)?authorization\b['\"]?\s{0,9}[:=]\s{0,9}(?:b?['\"])?)"
+    r"(?:(?:basic|bearer|digest|token|aws4-[\w-]{1,40})\s{1,9})?[^\s'\"]+",
     re.IGNORECASE,
 )
 _CUT = "***"
@@ -81,7 +88,7 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("no answer from redis://:secret@host/0?prefix=a, nor from 's3://key:secret@bucket/b'")
     "no answer from redis://host/0?prefix=a, nor from 's3://bucket/b'"
     """
-    return "".join(_cleaned(_SPACED_LOGIN.sub(r"\1", text)))
+    return "".join(_cleaned(_without_odd_login(text)))
 
 
 def public_identity(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -113,6 +120,21 @@ def public_identity(url: str, storage_options: Mapping[str, Any] | None = None) 
     return f"{place}#{blake2b(repr(told).encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
+def _without_odd_login(text: str) -> str:
+    """A text that is one URL without its login, if that has characters in it that end a URL within a text."""
+    found = _BEGINS.match(text)
+    if found is None or found[1].lower() in _LOCAL | _NO_LOGIN:
+        return text
+    login, at, _ = _authority(text, found.end()).rpartition("@")
+    odd = _ODD.search(login)
+    if not at or odd is None:
+        return text
+    space = re.search(r"\s", login)
+    if space is not None and (":" not in login[: space.start()] or re.search(r":\s", login)):
+        return text  # a message that begins with a URL
+    return text[: found.end()] + text[found.end() + len(login) + 1 :]
+
+
 def _cleaned(text: str) -> Iterator[str]:
     """The text piece by piece, each URL in it without credentials."""
     done = 0
@@ -128,23 +150,27 @@ def _urls(text: str) -> Iterator[tuple[int, int]]:
     starts = list(_STARTS.finditer(text))
     done = 0
     for i, found in enumerate(starts):
-        start = found.start()
-        if start < done:
+        if found.start() < done:
             continue  # part of a query that is cut as a whole
-        extent = _EXTENT.match(text, found.end())
-        assert extent is not None  # it may be empty
-        stop = extent.end()
-        for later in starts[i + 1 :]:
-            if later.start() >= stop:
-                break
-            chained = text.endswith("::", start, later.start())
-            if chained or "?" not in text[start : later.start()]:
-                stop = later.start()
-                break
-        while stop > found.end() and text[stop - 1] in _BEHIND:
+        stop = _end(text, starts, i)
+        while stop > found.end() and text[stop - 1] in _BEHIND and not text.endswith("::", found.end(), stop):
             stop -= 1
-        yield start, stop
+        yield found.start(), stop
         done = stop
+
+
+def _end(text: str, starts: Sequence[re.Match[str]], i: int) -> int:
+    """Where a URL ends: at the next one, unless that is part of its query, or where no more can be part of it."""
+    stop, queried = starts[i].end(), False
+    for later in chain(islice(starts, i + 1, None), [None]):
+        limit = len(text) if later is None else later.start()
+        extent = _EXTENT.match(text, stop, limit)
+        assert extent is not None  # it may be empty
+        queried = queried or "?" in extent[0]
+        begun, stop = stop, extent.end()
+        if later is None or stop < limit or not queried or text.endswith("::", begun, stop):
+            break
+    return stop
 
 
 def _clean(url: str) -> str:
@@ -152,29 +178,45 @@ def _clean(url: str) -> str:
     found = _STARTS.match(url)
     assert found is not None
     scheme, lead, rest = found[1].lower(), found[0], url[found.end() :]
+    chained = "::" if rest.endswith("::") else ""
+    rest = rest.removesuffix("::")
     if scheme in _LOCAL:
-        return url
+        return lead + _ENCODED.sub(_clean_encoded, rest) + chained
     rest = _CONNECTION_PART.sub(rf"\1{_CUT}", _split_login(scheme, rest)[1])
     path, mark, query = _split_query(rest)
+    path = _ENCODED.sub(_clean_encoded, path)
     if scheme in _WEB:
-        return lead + path
+        return lead + path + chained
     kept = [part for part in query.split("&") if not _gives_access(part)] if mark else []
-    return lead + path + (mark + "&".join(kept) if kept else "")
+    return lead + path + (mark + "&".join(kept) if kept else "") + chained
 
 
 def _split_login(scheme: str, rest: str) -> tuple[str, str]:
     """Login, and what follows it, of what stands behind ``scheme://``."""
     if scheme in _NO_LOGIN:
         return "", rest
-    end = next((i for i, character in enumerate(rest) if character in "/?#"), len(rest))
-    authority = rest[:end]
+    authority = _authority(rest, 0)
     at = authority.rfind("@")
     if at >= 0:
         is_place = scheme in _CONTAINERS and ":" not in authority[:at]
         return ("", rest) if is_place else (rest[:at], rest[at + 1 :])
-    if _HOSTS.fullmatch(authority) is None:  # no port behind the colon: a password with a slash in it
+    if not _is_host(authority):  # no port behind the colon: a password with a slash in it
         at = rest.rfind("@")
     return (rest[:at], rest[at + 1 :]) if at >= 0 else ("", rest)
+
+
+def _authority(text: str, start: int) -> str:
+    """What follows ``scheme://``, up to the path."""
+    found = re.compile(r"[/?#]").search(text, start)
+    return text[start : len(text) if found is None else found.start()]
+
+
+def _is_host(authority: str) -> bool:
+    """Whether this may be a host with a port or without, several of them, or a name with colons in it."""
+    if authority.startswith(("[", "arn:")) or "::" in authority:
+        return True
+    name, colon, port = authority.partition(",")[0].partition(":")
+    return not colon or bool(name and (not port or port.isdecimal()))
 
 
 def _split_query(rest: str) -> tuple[str, str, str]:
@@ -200,18 +242,25 @@ def _clean_prose(text: str) -> str:
     if "%" in text:
         text = _ENCODED.sub(_clean_encoded, text)
     text = _RELATIVE.sub(r"\1", text)
-    text = _BARE.sub(rf"\1\2{_CUT}", text)
-    text = _QUOTED.sub(rf"\1{_CUT}", text)
+    text = _BARE.sub(lambda found: f"{found[1]}{found[2]}{_CUT}" if _NAMED.search(found[1]) else found[0], text)
+    text = _QUOTED.sub(lambda found: f"{found[1]}{_CUT}" if _NAMED.search(found[3]) else found[0], text)
     return _HEADER.sub(rf"\1{_CUT}", text)
 
 
 def _clean_encoded(found: re.Match[str]) -> str:
     """A URL written with percent codes without credentials; as it is, if there are none."""
-    text, plain = found[0], unquote(found[0])
-    while _STARTS.match(plain) is None and plain != (further := unquote(plain)):
-        plain = further
+    plain = _decoded(found[0])
     clean = "".join(_cleaned(plain))
-    return text if clean == plain else quote(clean, safe="")
+    return found[0] if clean == plain else quote(clean, safe="")
+
+
+def _decoded(text: str) -> str:
+    """A URL that was written with percent codes, once or several times over."""
+    for _ in range(_LEVELS):
+        text = unquote(text)
+        if _STARTS.match(text) is not None:
+            break
+    return text
 
 
 def _told_by_url(url: str) -> Iterator[str]:
@@ -221,12 +270,16 @@ def _told_by_url(url: str) -> Iterator[str]:
         assert found is not None
         scheme, rest = found[1].lower(), url[found.end() : stop]
         if scheme in _LOCAL:
+            if _ENCODED.search(rest):
+                yield f"{scheme} path {rest}"
             continue
         login, rest = _split_login(scheme, rest)
         user, colon, _ = login.partition(":")
         if user and scheme in _OF_A_USER and (colon or not scheme.startswith("http")):  # not http://TOKEN@host
             yield f"{scheme} user {unquote(user)}"
-        _, mark, query = _split_query(rest)
+        path, mark, query = _split_query(rest)
+        for inner in _ENCODED.findall(path):
+            yield from _told_by_url(_decoded(inner))
         for part in query.partition("#")[0].split("&") if mark == "?" else ():
             name = unquote(part.partition("=")[0])
             if part and not (_is_signature(name) or _SECRET.search(name)) and (scheme in _WEB or _gives_access(part)):
@@ -243,7 +296,7 @@ def _told(value: Any) -> Any:
     """A value of an option as it may be in a digest: what gives access left out, at every depth, order made one."""
     if isinstance(value, Mapping):
         items = ((str(name), _told_by(str(name), item)) for name, item in value.items() if _tells(str(name)))
-        return sorted((name, item) for name, item in items if item is not None)
+        return sorted((name, item) for name, item in items if item not in (None, []))
     if isinstance(value, (list, tuple)):
         return [_told(item) for item in value]
     if isinstance(value, (set, frozenset)):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from daskzarr.errors import MetadataError, UnsupportedError
-from daskzarr.stores.credentials import without_credentials
+from daskzarr.stores.credentials import public_identity, without_credentials
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import Location, Store
@@ -19,8 +19,8 @@ from daskzarr.stores.schemes import opener
 from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
+_FSSPEC = "fsspec::"  # no client but fsspec's
 _HANDED_OVER = {"obstore", "icechunk"}
-_PLACED_BY_OPTIONS = {"dir", "reference"}
 
 
 def locate(place: Any, component: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Location:
@@ -110,13 +110,14 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
         local = os.path.abspath(os.path.expanduser(path if separator else url))
         zipped = opener("zip") if local.lower().endswith(".zip") and not os.path.isdir(local) else None
         return zipped.from_url(local, options) if zipped is not None else LocalStore(local)
-    chain, chained, _ = protocol.partition("::")
-    own = opener(chain) if not (chained and chain == "zip") else None  # a zip file elsewhere is fsspec's
+    first, chained, _ = url.partition("::")
+    own = opener(first if chained else protocol) if first != "zip" else None  # a zip file elsewhere is fsspec's
     if own is not None:
         return own.from_url(url, options)
     preferred = preferred_objects(url, options)
     if preferred is not None:
         return preferred
+    url = url.removeprefix(_FSSPEC)
     from fsspec.core import url_to_fs
 
     try:
@@ -127,8 +128,8 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
         ) from error
     if protocol.startswith("dir::"):
         root = ""  # fsspec names the folder twice: as the file system's and as the path in it
-    placed = repr(sorted(options.items())) if protocol in _PLACED_BY_OPTIONS else ""
-    return FilesystemStore(fs, root.rstrip("/"), without_credentials(_one_spelling(url)), identity=url + placed)
+    public = without_credentials(_one_spelling(url))
+    return FilesystemStore(fs, root.rstrip("/"), public, identity=public_identity(url, options))
 
 
 def _one_spelling(url: str) -> str:
@@ -142,4 +143,5 @@ def store_on(fs: Any, root: str, missing: tuple[type[Exception], ...] = MISSING)
     if protocols & _LOCAL_PROTOCOLS and type(fs).__name__ == "LocalFileSystem" and set(missing) == set(MISSING):
         return LocalStore(os.path.abspath(root))
     url = _one_spelling(fs.unstrip_protocol(root))
-    return FilesystemStore(fs, root.rstrip("/"), without_credentials(url), missing, identity=url)
+    options = fs.storage_options if isinstance(getattr(fs, "storage_options", None), dict) else {}
+    return FilesystemStore(fs, root.rstrip("/"), without_credentials(url), missing, public_identity(url, options))

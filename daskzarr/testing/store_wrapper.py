@@ -19,7 +19,6 @@ from daskzarr.stores import (
     MovingStore,
     RangeStore,
     ReadIntoStore,
-    SiblingStore,
     SizedStore,
     Store,
     SurveyStore,
@@ -39,9 +38,9 @@ _live: weakref.WeakValueDictionary[str, StoreWrapper] = weakref.WeakValueDiction
 class StoreWrapper:
     """Passes every request on to ``store``, and tells :meth:`before` first; who does more has :meth:`asked`.
 
-    It can be written, listed and read into exactly where ``store`` can. Each wrapper is a store of its own, equal to
-    itself alone, so that no other wrapper of the same store gets its requests; pickled and loaded again in the same
-    process it is the same object.
+    It can be written, listed and read into exactly where ``store`` can; it knows of no place beside it. Each wrapper is
+    a store of its own, equal to itself alone, so that no other wrapper of the same store gets its requests; pickled and
+    loaded again in the same process it is the same object.
 
     Parameters
     ----------
@@ -255,14 +254,6 @@ class _Finishing(StoreWrapper):
         self.asked("finish", "", cast(FinishingStore, self.store).finish)
 
 
-class _Sibling(StoreWrapper):
-    """What a wrapper of a store that knows of a place beside it has too."""
-
-    def sibling(self, ending: str) -> Store | None:
-        """The place beside the store inside, as it is."""
-        return cast(SiblingStore, self.store).sibling(ending)
-
-
 _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (WritableStore, _Writing),
     (ListableStore, _Listing),
@@ -277,7 +268,6 @@ _ABILITIES: tuple[tuple[Any, type[StoreWrapper]], ...] = (
     (MovingStore, _Moving),
     (SyncingStore, _Syncing),
     (FinishingStore, _Finishing),
-    (SiblingStore, _Sibling),
 )
 
 

@@ -60,6 +60,15 @@ class TestContract(StoreContract):
     def store(self, store):
         return store
 
+    def seed(self, store, values):
+        """One request for all values that need no parts."""
+        documents = [{"_id": key, "size": len(value), "value": value} for key, value in values.items()]
+        small = [each for each in documents if each["size"] <= mongodb.LARGEST]
+        if small:
+            put = [pymongo.ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in small]
+            store._all.documents.bulk_write(put)
+        super().seed(store, {key: value for key, value in values.items() if len(value) > mongodb.LARGEST})
+
     def spoil(self, store, key):
         store._all.documents.replace_one({"_id": key}, {"some": "other document"})
         return True
@@ -175,6 +184,8 @@ def test_a_damaged_document_is_never_a_value_nor_missing(database, collection, s
     for request in (store.get, lambda key: list(store.get_many([key])), lambda key: store.get(key, ByteRange(0, 2))):
         with pytest.raises(StoreError, match="damaged"):
             request("a")
+    size = document.get("size")
+    assert list(store.survey("")) == [("a", size if type(size) is int and size >= 0 else None)]
     store.set("a", b"1")
     assert store.get("a") == b"1"
 
@@ -275,22 +286,41 @@ def send_half(parts, key, value):
     raise KeyboardInterrupt
 
 
-def test_a_writer_taken_for_dead_writes_again(database, collection, store, small_parts, monkeypatch):
-    value = distinct_bytes(25_000)
-    put, swept = mongodb.MongoDBStore._put, []
+@pytest.mark.parametrize("place", ["_put", "finish"])
+def test_a_writer_taken_for_dead_writes_again(database, collection, store, small_parts, monkeypatch, place):
+    value, swept = distinct_bytes(25_000), []
+    owner = mongodb.MongoDBStore if place == "_put" else mongodb_parts
+    go_on = getattr(owner, place)
 
-    def put_late(self, document):
+    def sweep_first(*args):
         if not swept:
             swept.extend(store.leftovers(""))
             for key in swept:
                 store.delete(key)
-        return put(self, document)
+        return go_on(*args)
 
-    monkeypatch.setattr(mongodb.MongoDBStore, "_put", put_late)
+    monkeypatch.setattr(owner, place, sweep_first)
     store.set("a", value)
     assert len(swept) == 1
     assert store.get("a") == value
     assert list(store.leftovers("")) == []
+    assert len(contents(database, collection)[1]) == 3
+
+
+def test_a_writer_that_another_one_overtakes(database, collection, store, small_parts, monkeypatch):
+    mine, other = distinct_bytes(25_000), distinct_bytes(15_000, start=9999)
+    finish = mongodb_parts.finish
+
+    def finish_late(parts, upload):
+        monkeypatch.setattr(mongodb_parts, "finish", finish)
+        store.set("a", other)
+        return finish(parts, upload)
+
+    monkeypatch.setattr(mongodb_parts, "finish", finish_late)
+    store.set("a", mine)
+    assert store.get("a") == other
+    assert list(store.leftovers("")) == []
+    assert len(contents(database, collection)[1]) == 2
 
 
 def test_writers_and_a_sweeper(database, collection, store, small_parts):
@@ -303,6 +333,7 @@ def test_writers_and_a_sweeper(database, collection, store, small_parts):
             while not done.is_set():
                 for key in store.leftovers(""):
                     store.delete(key)
+                done.wait(0.1)  # or no writer would ever come to its end
         except Exception as error:
             failures.append(error)
 

@@ -428,9 +428,15 @@ def test_values_asked_for_and_not_taken_are_bounded(own):
         assert client.info("clients")["connected_clients"] < 8
 
 
-def test_a_limit_of_the_server_is_not_met_by_sending(own):
-    big = np.empty(512 * 2**20 + 1, np.uint8).data  # memory that is never touched
+def test_a_value_that_the_server_does_not_take(own):
     store = open_store(own.url())
-    with pytest.raises(UnsupportedError, match="proto-max-bulk-len"):
+    big = np.empty(512 * 2**20 + 1, np.uint8).data  # memory that is never touched
+    with pytest.raises(UnsupportedError, match="more than the 536,870,912 that this server takes"):
         store.set("a", big)
-    assert store._limit() == 512 * 2**20
+    store.set("a", b"1" * 3_000_000)
+    with redis.Redis(port=own.port) as client:
+        client.config_set("proto-max-bulk-len", 2_000_000)
+    for request in (store.set, store.create):
+        with pytest.raises(UnsupportedError, match="3,000,000 bytes is more than the 2,000,000 that this server takes"):
+            request("b", b"2" * 3_000_000)
+    assert (store.get("a"), store.get("b")) == (b"1" * 3_000_000, None)

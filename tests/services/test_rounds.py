@@ -2,10 +2,15 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import dask
 import dask.array as da
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
@@ -129,6 +134,11 @@ def test_a_certificate_that_nobody_vouches_for_is_an_error(threads, served_folde
         daskzarr.from_zarr(folder(address("HTTPS"), Path(served_folder.url).name).url, "g/a")
 
 
+def before(place, cache, folder):
+    """The same place seen through a cache."""
+    return Place(f"{cache}::{place.url}", {"s3": place.options, cache: {"cache_storage": str(folder)}})
+
+
 @pytest.mark.parametrize("runner", ["threads", "cluster"])
 @pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache"])
 def test_a_cache_before_a_store(cache, runner, tmp_path, request):
@@ -137,10 +147,57 @@ def test_a_cache_before_a_store(cache, runner, tmp_path, request):
     request.getfixturevalue(runner)
     place = kind.place(tmp_path)
     write_round(place, "v3 sharded")
-    options = {"s3": place.options, cache: {"cache_storage": str(tmp_path / "cache")}}
-    cached = Place(f"{cache}::{place.url}", options)
     for _ in range(2):
-        read_round(cached, "v3 sharded")
+        read_round(before(place, cache, tmp_path / "cache"), "v3 sharded")
+
+
+@pytest.mark.parametrize("cache", ["simplecache", "filecache"])
+def test_what_is_written_through_a_cache_is_read_from_it(cache, threads, tmp_path):
+    """What others write behind it is not, and a ``blockcache`` is only for reading: docs/stores.md says so."""
+    kind = KINDS["s3"]
+    kind.require()
+    place = kind.place(tmp_path)
+    cached = before(place, cache, tmp_path / "cache")
+    x = da.from_array(VALUES, chunks=10)
+    for shift in (0, 1, 2):
+        daskzarr.to_zarr(x + shift, cached.url, "a", cached.options, mode="w")
+        found = daskzarr.from_zarr(cached.url, "a", cached.options).compute()
+        np.testing.assert_array_equal(found, VALUES + shift)
+    np.testing.assert_array_equal(daskzarr.from_zarr(place.url, "a", place.options).compute(), VALUES + 2)
+
+
+def test_a_server_far_away(threads, tmp_path):
+    """S3 behind 50 ms: the same round, and no request is answered sooner."""
+    options = dict(address("S3").options)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = Path(__file__).parents[2] / "ci" / "servers" / "delay_relay.py"
+    target = options["endpoint_url"].removeprefix("http://")
+    relay = subprocess.Popen([sys.executable, script, str(port), target, "50"], stdin=subprocess.DEVNULL)
+    try:
+        options["endpoint_url"] = f"http://127.0.0.1:{port}"
+        place = folder(Place(address("S3").url, options), unique())
+        wait_for(port)
+        write_round(place, "v3 sharded")
+        read_round(place, "v3 sharded")
+        store = daskzarr.open_store(place.url, storage_options=options)
+        began = time.perf_counter()
+        assert store.get("zarr.json") is not None
+        assert time.perf_counter() - began >= 0.05
+    finally:
+        relay.kill()
+        relay.wait()
+
+
+def wait_for(port):
+    """Wait until something listens."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("runner", ["threads", "cluster"])

@@ -4,8 +4,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
+import fsspec
 import pytest
 
+from daskzarr.stores.remote.placing import own_of_thread
+from daskzarr.stores.retries import persist
 from daskzarr.testing import StoreContract
 
 from .rounds import address
@@ -48,12 +51,34 @@ class SFTPContract(StoreContract):
                 b"%d" % i * 1000 for i in range(200)
             ]
 
+    def test_a_lost_connection_is_made_again(self, store):
+        """One that is lost while nothing is asked of it costs one failed request at most."""
+        store.set("a", b"1")
+        for use in (lambda: store.get("a"), lambda: store.set("a", b"1"), lambda: store.list_dir("").keys):
+            self.lose_connection(store.fs)
+            first, second = persist(use), use()
+            assert first == second
+        assert (store.get("a"), store.list_dir("").keys) == (b"1", ("a",))
+
 
 @pytest.mark.skipif(find_spec("paramiko") is None, reason="paramiko is not installed")
 class TestParamiko(SFTPContract):
     client = "paramiko"
 
+    @staticmethod
+    def lose_connection(fs):
+        own_of_thread(fs).client.get_transport().sock.close()
+
 
 @pytest.mark.skipif(find_spec("sshfs") is None, reason="sshfs is not installed")
 class TestSSHFS(SFTPContract):
     client = "asyncssh"
+
+    @staticmethod
+    def lose_connection(fs):
+        fs.loop.call_soon_threadsafe(fs.client.abort)
+
+    def test_it_has_the_name_where_it_is_installed(self):
+        """So options have to be its own, not paramiko's."""
+        assert fsspec.get_filesystem_class("sftp") is fsspec.get_filesystem_class("ssh")
+        assert fsspec.get_filesystem_class("sftp").__module__ == "sshfs.spec"

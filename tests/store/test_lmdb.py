@@ -49,6 +49,8 @@ class TestLMDB(StoreContract):
 
 
 class TestLMDBThatGrows(StoreContract):
+    big = 2**20
+
     @pytest.fixture
     def store(self, tmp_path):
         return LMDBStore(str(tmp_path / "new" / "odd #?%20 'n' \u00e9"), map_size=2**16, sync=True, subdir=False)
@@ -124,7 +126,7 @@ def test_keys_that_are_too_long(store):
     store.set(longest, b"1")
     assert store.get(longest) == b"1"
     too_long = longest + "y"
-    with pytest.raises(UnsupportedError, match="1 to 511 bytes.*has 512.*shorter names"):
+    with pytest.raises(UnsupportedError, match=r"1 to 511 bytes.*has 512.*shorter names"):
         store.set(too_long, b"1")
     with pytest.raises(UnsupportedError, match="1 to 511 bytes"):
         store.create("", b"1")
@@ -365,8 +367,11 @@ def test_what_may_only_be_read():
                 store.set("a", b"2")
             reading = open_store(f"lmdb://{path}?readonly=true")
             assert not reading.can_write
-            with contextlib.suppress(StorePermissionError):  # as far as the lock can be had
-                assert reading.get("a") == b"1"
+            assert reading.get("a") == b"1"
+            assert reading.list_dir("").keys == ("a",)
+            with pytest.raises(StorePermissionError, match="cannot be written"):
+                reading.set("a", b"2")
+            reading.finish()
         os.chmod(path, 0o755)
 
 

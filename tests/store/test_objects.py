@@ -39,6 +39,7 @@ from daskzarr.testing.contract.parts import Parts
 from daskzarr.testing.contract.reading import Reading
 
 obstore = pytest.importorskip("obstore.store")
+obstore_exceptions = pytest.importorskip("obstore.exceptions")
 
 KEYS = {"key": "KEYNAME", "secret": "SECRETVALUE"}
 SERVER = {"endpoint_url": "http://127.0.0.1:9"}
@@ -243,6 +244,47 @@ def test_keys_that_obstore_cannot_name():
                 use()
 
 
+class Replaced:
+    """A client of obstore whose object is another one after each request, until some were made."""
+
+    def __init__(self, client, turns, suffixes=True):
+        self.client, self.turns, self.suffixes = client, turns, suffixes
+
+    def replace(self):
+        if self.turns:
+            self.turns -= 1
+            self.client.put("k", (b"%d" % self.turns) * (10 + self.turns))
+
+    def head(self, key):
+        noted = self.client.head(key)
+        self.replace()
+        return noted
+
+    def get(self, key, options=None):
+        if not self.suffixes and "suffix" in (options or {}).get("range", ()):
+            raise obstore_exceptions.NotSupportedError("no suffixes")
+        found = self.client.get(key, options=options)
+        self.replace()
+        return found
+
+
+@pytest.mark.parametrize(("turns", "works"), [(0, True), (1, True), (3, True), (100, False)])
+@pytest.mark.parametrize("suffixes", [True, False])
+def test_parts_are_of_one_version(turns, works, suffixes):
+    client = obstore.MemoryStore()
+    client.put("k", b"a" * 12)
+    store = object_store_of(client)
+    changing = ObjectStore(store.opening, store.url, Replaced(client, turns, suffixes))
+    wanted = [ByteRange(0, 3), ByteRange(-3)]
+    if not works:
+        with pytest.raises(StoreError, match="replaced") as caught:
+            changing.get_ranges("k", wanted)
+        assert is_transient(caught.value)
+        return
+    first, last = changing.get_ranges("k", wanted)
+    assert bytes(first) == bytes(last) == bytes(store.get("k"))[:3]
+
+
 # Places around
 
 
@@ -332,13 +374,6 @@ def test_what_cannot_be_opened(url, options, named):
         ObjectStore.from_url("obstore::" + url, options)
     assert "SECRETVALUE" not in str(caught.value)
     assert caught.value.__context__ is None
-
-
-def test_without_obstore(monkeypatch):
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
-    object_client._client.cache_clear()
-    with pytest.raises(UnsupportedError, match=r"pip install 'daskzarr\[obstore\]'"):
-        ObjectStore.from_url("obstore::s3://bucket/never opened", {**KEYS, **SERVER})
 
 
 # What is preferred
@@ -477,7 +512,7 @@ def test_another_file_system_of_the_name(monkeypatch):
     assert preferred_objects("s3://bucket/a", {**KEYS, **SERVER}) is None
 
 
-def test_not_installed_or_forked(monkeypatch):
+def test_forked_not_installed_or_old(monkeypatch):
     monkeypatch.setattr(object_client, "_forked", True)
     assert preferred_objects("s3://bucket/a", {**KEYS, **SERVER}) is None
     store = object_store_of(CLIENTS["s3"]())
@@ -485,8 +520,11 @@ def test_not_installed_or_forked(monkeypatch):
         with pytest.raises(UnsupportedError, match="forked"):
             use()
     monkeypatch.setattr(object_client, "_forked", False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert preferred_objects("s3://bucket/a", {**KEYS, **SERVER}) is None
+    for installed in (None, (0, 10)):
+        monkeypatch.setattr(object_client, "_installed", lambda installed=installed: installed)
+        assert preferred_objects("s3://bucket/a", {**KEYS, **SERVER}) is None
+        with pytest.raises(UnsupportedError, match=r"obstore 0\.11 or later: pip install 'daskzarr\[obstore\]'"):
+            store.get("a")
 
 
 # What is asked of a server

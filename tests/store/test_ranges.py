@@ -253,19 +253,47 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was(tmp_path, monkeypat
     assert store.get("k") == other
 
 
-def test_a_web_server_is_asked_for_the_size_and_for_each_part():
+def test_a_web_server_is_asked_for_each_part_once_and_for_nothing_else():
     with LoggingServer({"k": VALUE}) as server:
         store = open_store(server.url)
-        parts(store, [ByteRange(3, 4), ByteRange(-5), ByteRange(50, 10)], "k")
-        assert sorted(server.log, key=str) == [None, "bytes=3-6", "bytes=50-59", "bytes=95-99"]
+        parts(store, [ByteRange(3, 4), ByteRange(-5), ByteRange(50, 10), ByteRange(90)], "k")
+        assert sorted(server.log) == ["bytes=-5", "bytes=3-6", "bytes=50-59", "bytes=90-"]
+        server.log.clear()
+        store.get("k")
+        store.get("k", ByteRange(-7))
+        store.get("nonesuch", ByteRange(2, 3))
+        assert server.log == [None, "bytes=-7", "bytes=2-4"]
 
 
 def test_a_web_server_without_ranges_is_asked_for_the_whole_once_it_has_shown_that():
     with LoggingServer({"k": VALUE}, ranges=False) as server:
         store = open_store(server.url)
-        wanted = [ByteRange(i, 1) for i in range(10)]
+        wanted = [ByteRange(i, 1) for i in range(40)]
+        assert store.get("k", ByteRange(-20)) == VALUE[-20:]  # as the index of a shard is read
+        server.log.clear()
         assert parts(store, wanted, "k") == [part.of(VALUE) for part in wanted]
-        assert len(server.log) <= 12
+        assert server.log == [None]
+        server.ranges = True
+        assert store.get("k", ByteRange(-20)) == VALUE[-20:]
+        assert parts(store, wanted[:3], "k") == [part.of(VALUE) for part in wanted[:3]]
+        assert sorted(server.log[2:]) == ["bytes=0-0", "bytes=1-1", "bytes=2-2"]
+
+
+def test_of_parts_that_are_under_way_the_rest_is_cut_from_one_that_is_the_whole():
+    with LoggingServer({"k": VALUE}, ranges=False) as server:
+        wanted = [ByteRange(i, 1) for i in range(80)]
+        assert parts(open_store(server.url), wanted, "k") == [part.of(VALUE) for part in wanted]
+        assert len(server.log) <= 32  # twice as many as may be under way at once
+
+
+def test_a_part_of_a_shard_over_http_is_two_requests():
+    values = {}
+    to_zarr(array_of(64), values, shards=64, chunks=4, compressors=None)
+    with LoggingServer(values) as server:
+        array = from_zarr(server.url)
+        server.log.clear()
+        np.testing.assert_array_equal(array[10:14].compute(), array_of(64)[10:14])
+        assert server.log == ["bytes=-260", "bytes=32-63"]
 
 
 def test_parts_of_shards_over_http():
@@ -289,49 +317,44 @@ class TaggingServer(LoggingServer):
         return status, body, headers | ({"ETag": f'"{tag}"'} if status in (200, 206) else {})
 
 
-def test_shards_of_a_web_server_that_tags_versions():
-    one, other = (distinct_values((64,), "int32", start) for start in (1, 1000))
-    other[:4] = 0  # all inner chunks lie elsewhere
-    stored = [{}, {}]
-    for values, cells in zip(stored, (one, other), strict=True):
-        to_zarr(da.from_array(cells, chunks=64), values, shards=64, chunks=4, compressors=None)
-    values = dict(stored[0])
+def test_parts_come_with_the_version_that_they_are_of():
+    values = {"k": VALUE, "other": VALUE[::-1]}
     with TaggingServer(values) as server:
         store = open_store(server.url)
-        assert store.version("c/0") == store.version("c/0") is not None
-        array = from_zarr(server.url)
-        array[9:11].compute()
-        server.log.clear()
-        np.testing.assert_array_equal(array[30:33].compute(), one[30:33])
-        assert [wanted for wanted in server.log if wanted] == ["bytes=112-143"]  # the index was kept
-        before = store.version("c/0")
-        values["c/0"] = stored[1]["c/0"]
-        assert store.version("c/0") != before
-        np.testing.assert_array_equal(array[30:33].compute(), other[30:33])
-        del values["c/0"]
-        assert store.version("c/0") is None
-        assert array[30:33].compute().tolist() == [0, 0, 0]
+        found = store.get_ranges("k", [RANGES["suffix"]])
+        again = store.get_ranges("k", [RANGES["middle"], RANGES["first bytes"]])
+        assert found.version == again.version is not None
+        assert store.get_ranges("other", [RANGES["middle"]]).version != found.version
+        values["k"] = VALUE[::-1]
+        assert store.get_ranges("k", [RANGES["middle"]]).version not in (found.version, None)
+        del values["k"]
+        assert store.get_ranges("k", [RANGES["middle"]]).version is None
+    with LoggingServer({"k": VALUE}) as server:
+        assert open_store(server.url).get_ranges("k", [RANGES["middle"]]).version is None
 
 
-def test_a_shard_of_a_web_server_that_is_replaced_while_it_is_read_is_not_half_old_half_new():
-    one, other = (distinct_values((64,), "int32", start) for start in (1, 1000))
-    other[:4] = 0
-    stored = [{}, {}]
-    for values, cells in zip(stored, (one, other), strict=True):
-        to_zarr(da.from_array(cells, chunks=64), values, shards=64, chunks=4, compressors=None)
-
+def test_parts_of_a_value_that_is_replaced_meanwhile_are_all_of_one():
     class Replacing(TaggingServer):
         def answer(self, path, wanted):
-            if wanted and wanted != "bytes=112-143" and path == "c/0":  # the index: the cells come after it
-                self.after = True
-            elif wanted and self.after:
-                self.values = dict(stored[1])
+            self.log.append(wanted)
+            if len(self.log) in (3, 7):
+                self.values = {"k": VALUE if self.values["k"] != VALUE else VALUE[::-1]}
             return super().answer(path, wanted)
 
-    with Replacing(dict(stored[0])) as server:
-        server.after = False
-        found = from_zarr(server.url)[30:33].compute().tolist()
-    assert found in (one[30:33].tolist(), other[30:33].tolist())
+    with Replacing({"k": VALUE}) as server:
+        wanted = [ByteRange(i, 3) for i in range(0, 90, 10)]
+        found = parts(open_store(server.url), wanted, "k")
+    assert found in ([part.of(VALUE) for part in wanted], [part.of(VALUE[::-1]) for part in wanted])
+
+
+def test_a_value_that_is_replaced_without_end_is_an_error_that_passes():
+    class Replacing(TaggingServer):
+        def answer(self, path, wanted):
+            self.values = {"k": os.urandom(100)}
+            return super().answer(path, wanted)
+
+    with Replacing({"k": VALUE}) as server, pytest.raises(ConnectionError, match="again and again"):
+        open_store(server.url).get_ranges("k", [ByteRange(0, 5), ByteRange(50, 5)])
 
 
 # ---- versions

@@ -51,10 +51,12 @@ class TestSQLite(StoreContract):
         return True
 
 
-class TestSQLiteOnDiskAtOnceWithoutSharedMemory(StoreContract):
+class TestSQLiteOfOddNames(StoreContract):
+    big = 2**20
+
     @pytest.fixture
     def store(self, tmp_path):
-        return SQLiteStore(str(tmp_path / "new" / "odd #?%20 'n' \u00e9.db"), 't"x', sync=True, journal="delete")
+        return SQLiteStore(str(tmp_path / "new" / "odd #?%20 'n' \u00e9.db"), 't"x')
 
 
 # URLs

@@ -28,6 +28,7 @@ _State = tuple[tuple[int, int, int] | None, ...]
 _TRIES = 20
 _ENDINGS = ("", ".dat", ".dir", ".db", ".pag", "-wal")
 _BOUND_TO_THREADS = "dbm.sqlite3"
+_UNLOCKED = "dbm.dumb"  # others keep writers out for as long as they are open, and are opened at once
 _LOCK = ".lock"
 
 
@@ -101,10 +102,11 @@ class Database:
         """What a call gives that is handed the database of ``dbm``, opened for reading or writing."""
         if self._db is None:
             self._db = _open(self._path, how)
+        kind = type(self._db).__module__
         try:
             return call(self._db)
         finally:
-            if type(self._db).__module__ == _BOUND_TO_THREADS:
+            if kind == _BOUND_TO_THREADS or (how == "r" and kind != _UNLOCKED):
                 self._close()
 
     def _close(self) -> None:

@@ -46,7 +46,7 @@ class LMDBStore:
         Bytes of address space, which bound the database until it needs more: then they are doubled. They take no room
         on disk. Default 1 TiB; 256 MiB on Windows, where the file is as large as that, and on 32 bits.
     readonly
-        Whether it is only read, as from a disk that cannot be written.
+        Whether it is only read. Where not even its lock can be written, nobody may write it for as long.
     subdir
         Whether the path is that of a folder. Default: as it is; a new one is.
 

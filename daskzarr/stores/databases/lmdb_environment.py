@@ -274,7 +274,12 @@ def _open(opening: Opening, sync: bool, writing: bool) -> Any:
         except lmdb.Error as error:
             if writing or not isinstance(error, lmdb.ReadonlyError):
                 raise
-    return lmdb.open(opening.path, readonly=True, **how)
+    try:
+        return lmdb.open(opening.path, readonly=True, **how)
+    except lmdb.ReadonlyError:
+        if writing or not opening.readonly:
+            raise
+        return lmdb.open(opening.path, readonly=True, lock=False, **how)  # nobody writes: that is what was said
 
 
 def _data(opening: Opening) -> str:

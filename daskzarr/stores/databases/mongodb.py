@@ -240,7 +240,7 @@ class MongoDBStore:
         """All keys below, and the sizes of their values as the documents say."""
         with told(self):
             for found in documents(self._all.documents, below(prefix), {"size": 1}):
-                yield found["_id"], self._size(found)
+                yield found["_id"], _counted(found.get("size"))
 
     def leftovers(self, prefix: str) -> Iterator[str]:
         """Uploads of parts that are not finished, or that no document names: of writers that were killed."""
@@ -282,15 +282,15 @@ class MongoDBStore:
 
     def _size(self, found: Mapping[str, Any]) -> int:
         """The size a document says, if it is one of a store."""
-        size = found.get("size")
-        if type(size) is not int or size < 0:
+        size = _counted(found.get("size"))
+        if size is None:
             raise self._damaged(found)
         return size
 
     def _check(self, found: Mapping[str, Any], size: int) -> None:
         """Make sure that a document has a value, or names parts."""
-        value, part = found.get("value"), found.get("part")
-        has_parts = isinstance(found.get("parts"), str) and type(part) is int and part > 0
+        value = found.get("value")
+        has_parts = isinstance(found.get("parts"), str) and bool(_counted(found.get("part")))
         if not has_parts and not (isinstance(value, bytes) and len(value) == size):
             raise self._damaged(found)
 
@@ -307,12 +307,15 @@ class MongoDBStore:
         if not put(_document(upload, len(data))):
             mongodb_parts.remove(self._all.parts, upload)
             return False
-        while not mongodb_parts.finish(self._all.parts, upload):  # taken for a leftover
-            again = mongodb_parts.send(self._all.parts, key, data)
+        while not mongodb_parts.finish(self._all.parts, upload):  # taken for a leftover, or replaced already
             named = {"_id": key, "parts": upload.name}
-            if not self._all.documents.replace_one(named, _document(again, len(data))).matched_count:
-                mongodb_parts.remove(self._all.parts, again)  # somebody else's value is there by now
-                break
+            if self._all.documents.find_one(named, {"_id": 1}) is None:
+                return True
+            again = mongodb_parts.send(self._all.parts, key, data)
+            replaced = self._all.documents.replace_one(named, _document(again, len(data))).matched_count
+            mongodb_parts.remove(self._all.parts, upload if replaced else again)
+            if not replaced:
+                return True
             upload = again
         return True
 
@@ -387,3 +390,8 @@ def _server(address: Address) -> str:
 def _document(upload: Upload, size: int) -> dict[str, Any]:
     """The document of a value in parts."""
     return {"_id": upload.key, "size": size, "parts": upload.name, "part": mongodb_parts.PART}
+
+
+def _counted(number: Any) -> int | None:
+    """A number of bytes, if it is one; large ones come as integers of a class of their own."""
+    return int(number) if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None

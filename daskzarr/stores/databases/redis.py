@@ -34,6 +34,7 @@ from daskzarr.stores.traffic import TRAFFIC, Traffic
 _PORT = 6379
 _UNIX = "redis+unix"
 _LARGEST = 512 * 2**20
+_LEAST_LIMIT = 2**20
 _IN_FLIGHT = 8 * 2**20  # bytes the server keeps ready for one reader: at 50 ms a request that is 160 MB/s
 _LINES = 2
 _PAGE = 1000
@@ -241,15 +242,15 @@ class RedisStore:
 
     def set(self, key: str, value: Buffer) -> None:
         """Put the value by one command. One of more than 512 MiB is refused, unless the server takes it."""
-        self._ask("set", self._raw(key), self._taken(value))
+        self._put("set", key, value)
 
     def create(self, key: str, value: Buffer) -> bool:
         """Put the value by ``SET NX``."""
-        return bool(self._ask("set", self._raw(key), self._taken(value), nx=True))
+        return bool(self._put("set", key, value, nx=True))
 
     def append(self, key: str, value: Buffer) -> None:
         """Add to the value by APPEND, which adds all or nothing."""
-        self._ask("append", self._raw(key), self._taken(value))
+        self._put("append", key, value)
 
     def delete(self, key: str) -> None:
         """Remove the value; one that is not there is no error."""
@@ -371,19 +372,30 @@ class RedisStore:
             except refused:
                 return None  # if more is wrong than that, going on without the script says so
 
-    def _taken(self, value: Buffer) -> Buffer:
-        """The value as it is sent, if it is not more than a server takes: that would cut the connection."""
+    def _put(self, command: str, key: str, value: Buffer, **options: Any) -> Any:
+        """Send a value, if it is not more than the server takes: that would cut the connection."""
         data = whole(value)
-        if len(data) > _LARGEST and len(data) > self._limit():
+        if len(data) > _LARGEST:
+            self._check_limit(len(data))
+        try:
+            return self._ask(command, self._raw(key), data, **options)
+        except ConnectionError:
+            if len(data) > _LEAST_LIMIT:
+                self._check_limit(len(data))
+            raise
+
+    def _check_limit(self, nbytes: int) -> None:
+        """Refuse a value that is too large."""
+        limit = self._limit()
+        if nbytes > limit:
             raise UnsupportedError(
-                f"a value of {len(data):,} bytes is more than this server takes (proto-max-bulk-len, by default "
-                "512 MiB): use smaller chunks or shards",
+                f"a value of {nbytes:,} bytes is more than the {limit:,} that this server takes (proto-max-bulk-len): "
+                "use smaller chunks or shards",
                 url=self.url,
             )
-        return data
 
     def _limit(self) -> int:
-        """The most bytes the server takes at once, as far as it says."""
+        """The most bytes the server takes at once; what it is by default, where it does not say."""
         try:
             return int(self._client.config_get("proto-max-bulk-len").get("proto-max-bulk-len", _LARGEST))
         except Exception:

@@ -267,6 +267,11 @@ class LocalStore:
         """The same directory, and every file on disk when it is written."""
         return replace(self, sync=True)
 
+    def sibling(self, ending: str) -> LocalStore | None:
+        """The directory beside this one, with an ending behind its name; None for the top of the file system."""
+        root = self.root.rstrip("/")
+        return replace(self, root=root + ending) if root else None
+
     def size(self, key: str) -> int | None:
         """The file's size, or None when there is no such file."""
         try:

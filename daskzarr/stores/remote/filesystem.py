@@ -12,7 +12,7 @@ from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
 from daskzarr.stores.overlap import in_threads, on_loop
 from daskzarr.stores.protocol import Buffer, Listing, get_each
-from daskzarr.stores.remote.kinds import Access, Answer, Entry, access, names_no_key, part, raise_told
+from daskzarr.stores.remote.kinds import Access, Answer, Entry, Parts, access, names_no_key, part, raise_told
 from daskzarr.stores.remote.placing import can_place_new, is_partial, leaves_partials, place, place_new, remove
 from daskzarr.stores.traffic import TRAFFIC, Traffic
 
@@ -116,6 +116,18 @@ class FilesystemStore:
             raise UnsupportedError("this store can only be read", url=self.url)
         return self._here
 
+    def _write(self, call: Callable[..., _Result], key: str, *value: bytes) -> _Result:
+        """Change a file."""
+        here = self._writable
+        if here.misreads(key):
+            raise UnsupportedError(f"the client of this store takes the key {key!r} for another", url=self.url)
+        try:
+            return call(here.fs, self.path(key), *value)
+        except Exception as error:
+            raise_told(error, self.url)
+        finally:
+            self._forget([key])
+
     def path(self, key: str) -> str:
         """The file a key stands for."""
         if not access(self.fs).quotes:
@@ -128,7 +140,11 @@ class FilesystemStore:
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The file's bytes or a part of them, by one request; None only where there is no such file."""
         answers = self._ask(key, [byte_range])
-        return None if answers is None else part(answers[0], byte_range)
+        if answers is None:
+            return None
+        if byte_range is not None:
+            self._note(answers[0], byte_range)
+        return part(answers[0], byte_range)
 
     def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """Values in order; where requests wait, the next are asked for as soon as others have been answered."""
@@ -139,16 +155,17 @@ class FilesystemStore:
             return in_threads(self.get, keys, _fewer(traffic, here.kind.threads))
         return get_each(self, keys)
 
-    def get_ranges(
-        self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
-    ) -> Sequence[Buffer | None]:
-        """Parts of one file, all of the same version where the server tells versions, several at once."""
+    def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC) -> Parts:
+        """Parts of one file, several at once: of one version, which they have with them, where the server tells it."""
         for _ in range(_TRIES):
             answers = self._answers(key, byte_ranges, traffic)
             if answers is None:
-                return [None] * len(byte_ranges)
-            if len({answer.version for answer in answers} - {None}) < 2:
-                return [part(answer, wanted) for answer, wanted in zip(answers, byte_ranges, strict=True)]
+                return Parts([None] * len(byte_ranges))
+            versions = {answer.version for answer in answers}
+            if len(versions - {None}) < 2:
+                parts = Parts(part(answer, wanted) for answer, wanted in zip(answers, byte_ranges, strict=True))
+                parts.version = versions.pop() if len(versions) == 1 else None
+                return parts
         raise ConnectionError("the value was replaced again and again while it was read")
 
     def _answers(self, key: str, wanted: Sequence[ByteRange], traffic: Traffic) -> Sequence[Answer] | None:
@@ -223,13 +240,6 @@ class FilesystemStore:
         if not isinstance(error, self.missing) or names_no_key(error):
             raise_told(error, self.url)
 
-    def _tried(self, call: Callable[..., _Result], *args: Any) -> _Result:
-        """What a call gives; an error of a client library's raises as the one that tells what sort of failure it is."""
-        try:
-            return call(*args)
-        except Exception as error:
-            raise_told(error, self.url)
-
     def version(self, key: str) -> tuple[str, ...] | None:
         """What is noted of a file here, another once that was replaced; None where that would take a request."""
         here = self._here
@@ -258,19 +268,15 @@ class FilesystemStore:
 
     def set(self, key: str, value: Buffer) -> None:
         """Put the whole file in its place."""
-        self._tried(place, self._writable.fs, self.path(key), bytes(value))
-        self._forget([key])
+        self._write(place, key, bytes(value))
 
     def create(self, key: str, value: Buffer) -> bool:
         """Put the whole file in its place, if there is none."""
-        done = self._tried(place_new, self._writable.fs, self.path(key), bytes(value))
-        self._forget([key])
-        return done
+        return self._write(place_new, key, bytes(value))
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
-        self._tried(remove, self._writable.fs, self.path(key))
-        self._forget([key])
+        self._write(remove, key)
 
     def delete_below(self, prefix: str) -> None:
         """Remove the folder and all in it."""
@@ -352,7 +358,7 @@ class FilesystemStore:
     def sibling(self, ending: str) -> FilesystemStore | None:
         """The store with an ending behind the name of its root; None for the top of a file system or a bucket."""
         root = self.root.rstrip("/")
-        if _is_top(root) or not self.shared or not self.can_write:
+        if is_top(root) or not self.shared or not self.can_write:
             return None
         identity = _renamed(self.identity, ending) if self.identity else ""
         return replace(self, root=root + ending, url=_renamed(self.url, ending), identity=identity)
@@ -368,7 +374,7 @@ def _is_whole(answer: Answer) -> bool:
     return answer.start == 0 and answer.size is not None and len(answer.body) == answer.size > 0
 
 
-def _is_top(root: str) -> bool:
+def is_top(root: str) -> bool:
     """Whether a root has no folder above it: ``/``, or a bucket."""
     return "/" not in root.strip("/") if not root.startswith("/") else not root.strip("/")
 

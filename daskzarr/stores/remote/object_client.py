@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import sys
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ SERVICES = ("S3Store", "AzureStore", "GCSStore")
 _CLASSES = (*SERVICES, "HTTPStore", "MemoryStore")
 _BUCKETS = {"S3Store": ("s3", "bucket"), "AzureStore": ("abfs", "container_name"), "GCSStore": ("gs", "bucket")}
 
+_OLDEST = (0, 11)
+"""Older ones write some characters of keys as percent codes, and know no time-out for reading."""
 RETRIES: Mapping[str, Any] = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=10),
@@ -91,18 +94,18 @@ def client(opening: Opening) -> Any:
     Raises
     ------
     UnsupportedError
-        If obstore is not installed, or was in use before this process was forked from another one.
+        If obstore is not installed, or too old, or was loaded before this process was forked from another one.
     MetadataError
         If there are no such settings.
     """
-    check_process(opening.url)
+    check_usable(opening.url)
     return _client(opening)
 
 
 @lru_cache(maxsize=64)
 def _client(opening: Opening) -> Any:
     """The client that is opened so."""
-    made = getattr(_library(opening.url), opening.name)
+    made = getattr(importlib.import_module("obstore.store"), opening.name)
     try:
         if opening.name in _BUCKETS:
             return made(prefix=opening.root or None, **opening.settings)
@@ -114,8 +117,12 @@ def _client(opening: Opening) -> Any:
     )  # not from its own error, which may quote a credential
 
 
-def check_process(url: str) -> None:
-    """Refuse to use obstore where it would hang."""
+def check_usable(url: str) -> None:
+    """Refuse to use obstore where it is not, where it would hang, and where it would give keys other names."""
+    installed = _installed()
+    if installed is None or installed < _OLDEST:
+        least = ".".join(map(str, _OLDEST))
+        raise UnsupportedError(f"this needs obstore {least} or later: pip install 'daskzarr[obstore]'", url=url)
     if _forked:
         raise UnsupportedError(
             "obstore was loaded in the process that this one was forked from, and would wait for ever here for threads "
@@ -124,17 +131,19 @@ def check_process(url: str) -> None:
         )
 
 
-def _library(url: str) -> Any:
-    """The module ``obstore.store``."""
-    try:
-        return importlib.import_module("obstore.store")
-    except ImportError as error:
-        raise UnsupportedError("obstore is not installed: pip install 'daskzarr[obstore]'", url=url) from error
-
-
 def usable() -> bool:
     """Whether obstore is installed and works in this process."""
-    return not _forked and importlib.util.find_spec("obstore") is not None
+    installed = _installed()
+    return not _forked and installed is not None and installed >= _OLDEST
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[int, ...] | None:
+    """The version of obstore; None if there is none. Obstore is not loaded for that."""
+    try:
+        return tuple(int(number) for number in re.findall(r"\d+", version("obstore"))[:2])
+    except PackageNotFoundError:
+        return None
 
 
 _forked = False
@@ -204,7 +213,7 @@ def explained(error: Exception, url: str, key: str) -> DaskZarrError:
     if kind in ("InvalidPathError", "ValueError"):
         return UnsupportedError(f"obstore has no way to name this object: {text}; use a file system of fsspec", **where)
     failure = StoreError(text, **where)
-    if any(code in text for code in _PASSING_CODES):
+    if isinstance(error, ConnectionError) or any(code in text for code in _PASSING_CODES):
         failure.__cause__ = ConnectionError(text)
     elif status is not None:
         answer = OSError(f"the server answered {status}")

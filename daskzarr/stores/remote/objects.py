@@ -16,25 +16,21 @@ from daskzarr.stores.protocol import Buffer, Listing, Store
 from daskzarr.stores.remote.object_client import (
     SERVICES,
     Opening,
-    check_process,
+    check_usable,
     client,
     explained,
     folder_of,
-    is_conflict,
     is_missing,
-    is_of_range,
     memory,
     opening_of,
 )
 from daskzarr.stores.remote.object_options import opening_at, prefers_objects
+from daskzarr.stores.remote.object_requests import REPLACED, TRIES, Part, delete, put, put_new, read, read_part
 from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 _Result = TypeVar("_Result")
 
 _SCHEME = "obstore::"
-_PART = 8 * 2**20
-_WHOLE = 16 * 2**20
-_PARTS_AT_ONCE = 4
 _LISTED = 1000
 _PLACE_SETTINGS = ("endpoint", "account_name", "base_url")
 
@@ -115,10 +111,9 @@ class ObjectStore:
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The object or a part of it; None only where the service says "not found"."""
         if byte_range is None:
-            return self._ask(key, lambda opened: memoryview(opened.get(key).bytes()))
-        if byte_range.length == 0:
-            return None if self.size(key) is None else b""
-        return self._ask(key, lambda opened: _part(opened, key, byte_range))
+            return self._ask(key, partial(read, key=key))
+        found = self._part(key, byte_range)
+        return None if found is None else found.value
 
     def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
         """The objects in order, several requests at once where they wait on a network."""
@@ -127,10 +122,25 @@ class ObjectStore:
     def get_ranges(
         self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC
     ) -> Sequence[Buffer | None]:
-        """Parts of one object, by a request for each, several at once."""
-        if not self.waits or len(byte_ranges) < 2:
-            return [self.get(key, byte_range) for byte_range in byte_ranges]
-        return list(in_threads(partial(self.get, key), byte_ranges, traffic))
+        """Parts of one object, all of one version of it, by a request for each, several at once."""
+        for _ in range(TRIES):
+            parts = [*self._parts(key, byte_ranges, traffic)]
+            found = [part for part in parts if part is not None]
+            if len(found) == len(parts) and len({part.version for part in found} - {None}) < 2:
+                return [part.value for part in found]
+            if not found:
+                return [None] * len(byte_ranges)
+        raise StoreError(REPLACED, url=self.url, chunk_key=key) from ConnectionError()
+
+    def _parts(self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic) -> Iterator[Part | None]:
+        """Parts of one object as they come."""
+        several = self.waits and len(byte_ranges) > 1
+        part = partial(self._part, key)
+        return in_threads(part, byte_ranges, traffic) if several else map(part, byte_ranges)
+
+    def _part(self, key: str, byte_range: ByteRange) -> Part | None:
+        """A part of one object."""
+        return self._ask(key, partial(read_part, key=key, byte_range=byte_range))
 
     def size(self, key: str) -> int | None:
         """The object's size."""
@@ -141,15 +151,13 @@ class ObjectStore:
 
     def set(self, key: str, value: Buffer) -> None:
         """Put the object: all of it, or nothing."""
-        value = self._flat(value)
-        put = partial(_put, key=key, value=value)
-        if self._ask(key, put) is None:
+        if self._ask(key, partial(put, key=key, value=self._flat(value))) is None:
             raise self._no_bucket(key)
 
     def create(self, key: str, value: Buffer) -> bool:
         """Put the object if the service says that there is none; that request is sent once only."""
-        value = self._flat(value)
-        created = self._ask(key, lambda opened: _put_new(opened, key, value), once=self.opening.name in SERVICES)
+        request = partial(put_new, key=key, value=self._flat(value))
+        created = self._ask(key, request, once=self.opening.name in SERVICES)
         if created is None:
             raise self._no_bucket(key)
         return created
@@ -157,7 +165,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is no error."""
         self._writable()
-        self._ask(key, lambda opened: opened.delete(key))
+        self._ask(key, partial(delete, keys=[key]))
 
     def delete_below(self, prefix: str) -> None:
         """Remove all below, a thousand with one request where the service has one for that."""
@@ -165,7 +173,7 @@ class ObjectStore:
         lead = f"{prefix}/" if prefix else ""
         for noted in self._all_below(prefix):
             keys = [path for path, _ in noted if path.startswith(lead)]
-            if keys and self._ask(prefix, partial(_delete, keys=keys)) is None:
+            if keys and self._ask(prefix, partial(delete, keys=keys)) is None:
                 for key in keys:  # one was gone already, which may have stopped it
                     self.delete(key)
 
@@ -249,7 +257,7 @@ class ObjectStore:
         """The client of this process."""
         if self.opening.name != "MemoryStore":
             return client(self.opening.once() if once else self.opening)
-        check_process(self.url)
+        check_usable(self.url)
         if self.held is None:
             raise UnsupportedError(
                 "this store is in the memory of another process, and would seem empty here; use a URL that all "
@@ -306,57 +314,3 @@ def _one_spelling(opening: Opening, url: str) -> str:
 def _again(opening: Opening, url: str) -> ObjectStore:
     """The store that was pickled. One in another process's memory says so when it is used."""
     return ObjectStore(opening, url, held=memory(opening.root) if opening.name == "MemoryStore" else None)
-
-
-def _delete(opened: Any, keys: list[str]) -> bool:
-    """Remove objects."""
-    opened.delete(keys)
-    return True
-
-
-def _put(opened: Any, key: str, value: Buffer) -> Any:
-    """Put an object, a big one in parts."""
-    size = memoryview(value).nbytes
-    return opened.put(
-        key,
-        value,
-        use_multipart=size > _WHOLE,
-        chunk_size=max(_PART, -(-size // 9_000)),  # services allow ten thousand parts
-        max_concurrency=_PARTS_AT_ONCE,
-    )
-
-
-def _put_new(opened: Any, key: str, value: Buffer) -> bool:
-    """Put an object where there is none."""
-    try:
-        opened.put(key, value, mode="create")
-    except Exception as error:
-        if type(error).__name__ != "AlreadyExistsError" or is_conflict(error):
-            raise
-        return False
-    return True
-
-
-def _part(opened: Any, key: str, byte_range: ByteRange) -> Buffer:
-    """A part of an object; by its size, where the service refuses to give it otherwise."""
-    start, length = byte_range.offset, byte_range.length
-    wanted: Any = {"suffix": -start} if start < 0 else {"offset": start} if length is None else (start, start + length)
-    try:
-        return _range(opened, key, wanted)[: length if start < 0 else None]
-    except Exception as error:
-        if not is_of_range(error):
-            raise
-    first, last = byte_range.bounds(int(opened.head(key)["size"]))
-    if first >= last:
-        return b""
-    try:
-        return _range(opened, key, (first, last))
-    except Exception as error:
-        if not is_of_range(error):
-            raise
-    return memoryview(opened.get(key).bytes())[first:last]  # a server that knows no ranges
-
-
-def _range(opened: Any, key: str, wanted: Any) -> memoryview:
-    """What one request for a part gives."""
-    return memoryview(opened.get(key, options={"range": wanted}).bytes())

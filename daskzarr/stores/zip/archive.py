@@ -52,7 +52,7 @@ class Archive:
         Absolute path, without links in it.
     """
 
-    __slots__ = ("_busy", "_finishing", "_session", "_shown", "_synced", "_turn", "path")
+    __slots__ = ("_busy", "_finishing", "_session", "_shown", "_turn", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -61,7 +61,6 @@ class Archive:
         self._shown: View | None = None
         self._busy = 0
         self._finishing = False
-        self._synced = False
 
     def view(self) -> View | Session | None:
         """The file and its values by key; None where there is no file.
@@ -124,7 +123,7 @@ class Archive:
         if session is None:
             return None
         try:
-            return _ended(session, synced=False)
+            return _ended(session)
         except (OSError, UnsupportedError):
             session.file.close()
             return None
@@ -133,7 +132,7 @@ class Archive:
         """Append a value. Threads wait for each other only while they get their room."""
         data = memoryview(value).cast("B")
         checksum = zlib.crc32(data)
-        with self._writing(synced) as session:
+        with self._writing() as session:
             entry, name, at = session.begin(key, data, checksum)
             if not at and not synced:
                 session.enter(key, name, entry)
@@ -157,7 +156,7 @@ class Archive:
         """Append a value, unless there is one."""
         data = memoryview(value).cast("B")
         checksum = zlib.crc32(data)
-        with self._writing(synced) as session:
+        with self._writing() as session:
             if session.index.get(key) is not None:
                 return False
             entry, name, at = session.begin(key, data, checksum)
@@ -170,13 +169,13 @@ class Archive:
 
     def change(self, change: Callable[[Session], object], synced: bool) -> None:
         """Change what is listed."""
-        with self._writing(synced) as session:
+        with self._writing() as session:
             change(session)
             if synced:
                 session.file.sync()
 
     @contextmanager
-    def _writing(self, synced: bool) -> Iterator[Session]:
+    def _writing(self) -> Iterator[Session]:
         """This thread's turn to change the file, which this process alone writes from now on until it finishes."""
         with self._turn:
             while self._finishing:
@@ -189,7 +188,6 @@ class Archive:
                     "another process is writing this zip file, and only one can at a time: write with the threads of "
                     "one process, or write to a folder and zip that when it is done"
                 )
-            self._synced = self._synced or synced
             try:
                 yield session
             finally:
@@ -250,16 +248,15 @@ class Archive:
             raise StoreError(
                 "this zip file was removed or replaced while it was written: what was written since is lost"
             )
-        self._shown = _ended(session, synced=self._synced)
+        self._shown = _ended(session)
         self._session = None
-        self._synced = False
 
     @contextmanager
     def exclusively(self) -> Iterator[Session]:
         """The only turn of all threads and processes to look at the file and put another in its place."""
         with self._turn:
             self.finish()
-            with self._writing(False) as session:
+            with self._writing() as session:
                 yield session
             self._shown = None
 
@@ -280,9 +277,9 @@ class Archive:
             return False
 
 
-def _ended(session: Session, *, synced: bool) -> View:
+def _ended(session: Session) -> View:
     """Finish, and let others write; what is there then."""
-    checksum = session.finish(synced=synced)
+    checksum = session.finish()
     view = View(session.file, session.index, session.file.state(), checksum)
     session.file.unlock()
     return view

@@ -135,8 +135,8 @@ class Session:
         """Whether the file is as it was, with nothing to take over."""
         return self._limit == self._start and not self._torn
 
-    def finish(self, *, synced: bool) -> int:
-        """Write the directory and let the file end with it, if anything was written; the directory's checksum."""
+    def finish(self) -> int:
+        """Write the directory and let the file end with it, if anything was written, all on disk; its checksum."""
         directory = self._old
         if self._limit > self._start:
             directory, count = self._directory()
@@ -146,9 +146,9 @@ class Session:
             self.file.write(self._at, directory + ends)
             self.file.sync()  # else a power failure could take the new directory, and leave no old one
             self.file.cut(self._at + len(directory) + len(ends))
+            self.file.sync()
         elif self._torn:
             self.file.cut(self._stop)
-        if synced:
             self.file.sync()
         return zlib.crc32(directory)
 
@@ -214,8 +214,9 @@ class Session:
     def _put_copy(self, least: int, comment: bytes) -> None:
         """Let the file end in a copy of the old directory.
 
-        A kill may stop a write where a page ends. So the mark comes first, which says where the directory is until the
-        copy is whole, and what makes it the end of a zip file lies within a page, the last one of what is written.
+        A kill may stop a write where a page ends, and a power failure keep any of its pages. So the mark comes first,
+        which says where the directory is until the copy is whole, and what makes it the end of a zip file lies within
+        a page, the last one of what is written.
         """
         place = -(-least // _PAGE) * _PAGE
         copy = self._copy_at(place, comment)
@@ -225,6 +226,7 @@ class Session:
             copy = self._copy_at(place, comment)
         if len(copy) > _PAGE:
             self.file.write(place + len(copy) - MARK_SIZE, copy[-MARK_SIZE:])
+            self.file.sync()
         self.file.write(place, copy)
         if self._old:
             self.file.sync()  # before the one it takes the place of is written over

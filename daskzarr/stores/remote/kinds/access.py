@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Kind:
         Whether parts of one file are faster read by several threads, where it is no coroutine.
     quotes
         Whether paths are URLs, in which keys are written with percent codes.
+    refuses
+        What the client that writes files takes for something else in a key.
     forks
         Whether it can be opened in a forked process.
     caches
@@ -54,6 +57,7 @@ class Kind:
     threads: int = 128
     apart: bool = False
     quotes: bool = False
+    refuses: re.Pattern[str] | None = None
     forks: bool = True
     caches: bool = False
 
@@ -90,6 +94,13 @@ class Access:
         for folder in self.folders:
             path = folder._join(path)
         return path
+
+    def misreads(self, key: str) -> bool:
+        """Whether the client that writes files takes a key for another."""
+        here = self
+        while here.kind.caches:
+            here = access(here.base.fs)
+        return here.kind.refuses is not None and here.kind.refuses.search(key) is not None
 
     def origin(self, path: str) -> tuple[Access, str]:
         """Where files come from, behind all caches, and a path of the base as that has it."""
@@ -170,9 +181,10 @@ def _asynchronous(
     clear: Callable[..., Any] = coroutines.clear,
     *,
     quotes: bool = False,
+    refuses: re.Pattern[str] | None = None,
 ) -> Kind:
     """A kind that fsspec's event loop serves."""
-    return Kind(ask, children, below, clear, on_loop=True, waits=True, quotes=quotes)
+    return Kind(ask, children, below, clear, on_loop=True, waits=True, quotes=quotes, refuses=refuses)
 
 
 _FOLDER = "fsspec.implementations.dirfs.DirFileSystem"
@@ -180,7 +192,7 @@ _OTHER = Kind(files.ask)
 _OTHER_ON_LOOP = _asynchronous(coroutines.CatFile(suffixes=False))
 _KINDS = {
     "adlfs.spec.AzureBlobFileSystem": _asynchronous(
-        coroutines.CatFile(suffixes=False), azure.children, azure.below, azure.clear
+        azure.ask, azure.children, azure.below, azure.clear, refuses=re.compile(r"\?versionid=|[?#]$|[\t\r\n]")
     ),
     "fsspec.implementations.arrow.HadoopFileSystem": Kind(
         hdfs.ask_arrow, hdfs.children_arrow, hdfs.below_arrow, hdfs.clear_arrow, waits=True, apart=True, forks=False
@@ -198,7 +210,9 @@ _KINDS = {
     ),
     "gcsfs.core.GCSFileSystem": _asynchronous(coroutines.CatFile(suffixes=True)),
     "hdfs_native.fsspec.BaseFileSystem": Kind(hdfs.ask, hdfs.children, hdfs.below, hdfs.clear, waits=True, apart=True),
-    "s3fs.core.S3FileSystem": _asynchronous(s3.ask, s3.children, s3.below, s3.clear),
+    "s3fs.core.S3FileSystem": _asynchronous(
+        s3.ask, s3.children, s3.below, s3.clear, refuses=re.compile(r"\?versionId=")
+    ),
     "sshfs.spec.SSHFileSystem": _asynchronous(
         sftp.ask_asyncssh, sftp.children_asyncssh, sftp.below_asyncssh, sftp.clear_asyncssh
     ),

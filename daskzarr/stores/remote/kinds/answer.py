@@ -8,7 +8,8 @@ from typing import NamedTuple
 from daskzarr.byte_range import ByteRange
 from daskzarr.stores.protocol import Buffer
 
-_FAR = 2**62
+FAR = 2**62
+"""A place beyond the end of any value, and of what some servers can count."""
 
 
 class Entry(NamedTuple):
@@ -17,6 +18,12 @@ class Entry(NamedTuple):
     path: str
     size: int | None
     is_folder: bool
+
+
+class Parts(list[Buffer | None]):
+    """Parts of one value, and what is another one after that was replaced; None where the server does not tell."""
+
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,16 @@ def range_header(wanted: ByteRange) -> str:
     """
     if wanted.offset < 0:
         return f"bytes={wanted.offset}"
-    if wanted.length == 0 or wanted.offset >= _FAR:  # HTTP has no such part
+    if wanted.length == 0 or wanted.offset >= FAR:  # HTTP has no such part
         return "bytes=0-0"
-    if wanted.length is None or wanted.offset + wanted.length >= _FAR:
+    if wanted.length is None or wanted.offset + wanted.length >= FAR:
         return f"bytes={wanted.offset}-"
     return f"bytes={wanted.offset}-{wanted.offset + wanted.length - 1}"
 
 
 def first_asked(wanted: ByteRange) -> int:
     """The first byte that :func:`range_header` asks for, of a part that is not counted from the end."""
-    return 0 if wanted.length == 0 or wanted.offset >= _FAR else wanted.offset
+    return 0 if wanted.length == 0 or wanted.offset >= FAR else wanted.offset
 
 
 def content_range(text: str | None) -> tuple[int | None, int | None, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,8 @@ from daskzarr.stores.protocol import Buffer
 from daskzarr.stores.remote.kinds.answer import Answer
 from daskzarr.stores.remote.kinds.files import read_part
 
-_locks = [threading.RLock() for _ in range(64)]
+_locks: weakref.WeakValueDictionary[tuple[str, str], Any] = weakref.WeakValueDictionary()
+_making = threading.Lock()
 
 Fetch = Callable[[Any, str, ByteRange | None], Answer]
 
@@ -35,7 +37,7 @@ def ask_whole(fetch: Fetch, fs: Any, path: str, wanted: Sequence[ByteRange | Non
         The file, and its parts.
     """
     path = fs._strip_protocol(path)
-    with _lock(path):
+    with _lock(fs, path):
         for _ in range(2):
             found = fs._check_file(path)
             name = found[1] if isinstance(found, tuple) else found
@@ -75,29 +77,34 @@ def _keep(fs: Any, path: str, body: Buffer) -> None:
 
 
 def ask_blocks(fetch: Fetch, fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
-    """Each part of a file of a ``blockcache``, one thread at a time for each file; parameters as for the other."""
+    """Each part of a file of a ``blockcache``; parameters as for the other.
+
+    What fsspec notes of such a cache bears only one thread at a time, and no empty files; and it takes failures for
+    missing files. What it cannot give is asked of the file system behind it.
+    """
     path = fs._strip_protocol(path)
-    with _lock(path):
+    with _lock(fs):
         try:
             with fs.open(path, "rb") as file:
                 file.seek(0, 2)
                 size = file.tell()
                 return [read_part(file, size, each) for each in wanted]
-        except FileNotFoundError:
-            forget(fs, path)
-            fetch(fs.fs, path, ByteRange(0, 1))  # the cache says so of failures too: this tells
-            raise
+        except Exception:
+            pass
+    forget(fs, path)
+    return [fetch(fs.fs, path, each) for each in wanted]
 
 
 def forget(fs: Any, path: str) -> None:
     """Let a cache forget a file that is about to change, or has."""
     path = fs._strip_protocol(path)
-    if "simplecache" in _names(fs):
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(fs.storage[-1], fs._mapper(path)))
-    else:
-        with suppress(FileNotFoundError, PermissionError):
-            fs.pop_from_cache(path)
+    with _lock(fs, path):  # who fetches it now has the old one
+        if "simplecache" in _names(fs):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(fs.storage[-1], fs._mapper(path)))
+        else:
+            with suppress(FileNotFoundError, PermissionError):
+                fs.pop_from_cache(path)
 
 
 def _names(fs: Any) -> tuple[str, ...]:
@@ -106,11 +113,18 @@ def _names(fs: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _lock(path: str) -> threading.RLock:
-    """The lock of a file; others may have the same."""
-    return _locks[hash(path) % len(_locks)]
+def _lock(fs: Any, path: str = "") -> Any:
+    """The lock of a file of a cache, or of all of it."""
+    place = str(fs.storage[-1]), path
+    with _making:
+        lock = _locks.get(place)
+        if lock is None:
+            lock = _locks[place] = threading.RLock()
+        return lock
 
 
 def new_locks() -> None:
     """Locks that nobody holds, for a process that was forked."""
-    _locks[:] = [threading.RLock() for _ in _locks]
+    global _making
+    _making = threading.Lock()
+    _locks.clear()

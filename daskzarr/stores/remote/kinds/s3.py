@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.errors import StoreError
+from daskzarr.errors import StoreError, UnsupportedError
 from daskzarr.stores.remote.kinds.answer import Answer, Entry, content_range, first_asked, range_header
 
 _AT_ONCE = 4
+_VERSION = "?versionId="
 
 
 async def ask(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
@@ -20,6 +21,8 @@ async def ask(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
     options = {} if wanted is None else {"Range": range_header(wanted)}
     if version:
         options["VersionId"] = version
+    elif _VERSION in path:
+        raise UnsupportedError(f"s3fs takes {path!r} for a version of another object")
     try:
         reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **options)
     except OSError as error:

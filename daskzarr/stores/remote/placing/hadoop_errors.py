@@ -24,14 +24,13 @@ _PASSING = {
     "SafeModeException",
     "StandbyException",
 }
-_NO_DATA_SERVER_YET = re.compile(r"could only be (?:replicated|written) to 0")
+_NO_DATA_SERVER_YET = re.compile(r"could only be (?:replicated|written) to 0|Failed to find datanode")
 _REMOTE = re.compile(r"""\A\w*RPCError\("([^"]*)", "(.*)""", re.DOTALL)
 _PASSING_FAILURE = re.compile(r"\A(?:DataTransferError|OperationFailed)\(")
-_LATER = 503
 
 
-def error_for(name: str, message: str, path: str, status: int | None = None) -> OSError:
-    """An exception to raise; of one that may pass the ``status`` says so.
+def error_for(name: str, message: str, path: str) -> OSError:
+    """An exception to raise: a ConnectionError for what is so only for a while.
 
     Parameters
     ----------
@@ -41,8 +40,6 @@ def error_for(name: str, message: str, path: str, status: int | None = None) -> 
         What it says; all but the first line is a trace of calls.
     path
         What was asked for.
-    status
-        Of HTTP, if there is one.
 
     Examples
     --------
@@ -54,13 +51,8 @@ def error_for(name: str, message: str, path: str, status: int | None = None) -> 
         error, number = _ERRORS[name]
         return error(number, os.strerror(number), path)
     first_line = re.split(r"\\n|\n", message, maxsplit=1)[0]
-    failure = StoreError(f"HDFS refused {path!r}: {name} {first_line}".rstrip())
-    if name in _PASSING or _NO_DATA_SERVER_YET.search(message):
-        status = _LATER
-    elif name:
-        status = None  # WebHDFS says 403 of most that goes wrong
-    failure.status = status  # type: ignore[attr-defined]
-    return failure
+    text = f"HDFS refused {path!r}: {name} {first_line}".rstrip()
+    return ConnectionError(text) if name in _PASSING or _NO_DATA_SERVER_YET.search(message) else StoreError(text)
 
 
 @contextlib.contextmanager
@@ -77,5 +69,5 @@ def telling(path: str) -> Iterator[None]:
         if remote is not None:
             raise error_for(remote[1], remote[2], path) from error
         if _PASSING_FAILURE.match(str(error)):
-            raise error_for("", str(error), path, _LATER) from error
+            raise ConnectionError(f"HDFS failed at {path!r}: {error}") from error
         raise

@@ -16,6 +16,8 @@ _CHANNELS = 8  # servers allow ten, if nobody says otherwise
 
 _lock = threading.RLock()
 _connections: dict[str, list[_Connection]] = {}
+# Of the parent process. If it were forgotten, paramiko would say so to the server, over the parent's connection.
+_inherited: list[Any] = []
 
 
 def of_thread(fs: Any) -> Any:
@@ -60,12 +62,14 @@ class _Channel:
 
 
 def _close(connection: _Connection, ftp: Any, process: int) -> None:
-    """Give a channel back, unless it is another process's."""
-    if process == os.getpid():
-        with _lock:
-            connection.channels -= 1
-        with contextlib.suppress(Exception):
-            ftp.close()
+    """Give a channel back; one that the parent process opened stays as it is."""
+    if process != os.getpid():
+        _inherited.append((connection, ftp))
+        return
+    with _lock:
+        connection.channels -= 1
+    with contextlib.suppress(Exception):
+        ftp.close()
 
 
 class _OfThisThread(threading.local):
@@ -128,10 +132,12 @@ def _place(fs: Any) -> str:
 
 
 def _forget_connections() -> None:
-    """A forked child has none of its parent's threads, which those of paramiko need."""
+    """A forked child makes connections of its own."""
     global _lock
     _lock = threading.RLock()
+    _inherited.append((dict(_connections), dict(_of_this_thread.channels)))
     _connections.clear()
+    _of_this_thread.channels.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
-from daskzarr.stores.remote.placing.hidden import Steps, type_at
+from daskzarr.stores.remote.placing.hidden import Steps
+
+_Result = TypeVar("_Result")
 
 _AGAIN = "_daskzarr_again"
+_LOCK = "_daskzarr_lock"
 
-_lock = threading.Lock()
+
+@contextlib.asynccontextmanager
+async def channel(fs: Any, path: str = "") -> AsyncIterator[Any]:
+    """One of the connection's channels, on the file system's loop; a connection that was lost is made again.
+
+    asyncssh's errors come as those of Python that say the same.
+
+    Parameters
+    ----------
+    fs
+        sshfs' file system.
+    path
+        What it is for, named by errors.
+    """
+    with _errors_of_python(path):
+        if fs.client.is_closed():
+            await _connect_again(fs)
+        async with fs._pool.get() as found:
+            yield found
 
 
-def connected(fs: Any) -> Any:
-    """The file system, or one over a new connection if that was lost."""
-    if not _is_lost(fs):
-        return fs
-    with _lock:
-        again = fs.__dict__.get(_AGAIN)
-        if again is None or _is_lost(again):
+async def _connect_again(fs: Any) -> None:
+    """Give a file system the connection of a new one."""
+    async with fs.__dict__.setdefault(_LOCK, asyncio.Lock()):
+        if fs.client.is_closed():
             options = {**fs.storage_options, "skip_instance_cache": True}
-            with _errors_of_python(fs.storage_options.get("host", "")):
-                again = fs.__dict__[_AGAIN] = type(fs)(*fs.storage_args, **options)
-        return again
-
-
-def _is_lost(fs: Any) -> bool:
-    """Whether a connection works no more."""
-    return bool(fs.client.is_closed())
+            again = await asyncio.to_thread(type(fs), *fs.storage_args, **options)
+            fs.__dict__.update({"_client": again.client, "_pool": again._pool, _AGAIN: again})
 
 
 @contextlib.contextmanager
@@ -50,16 +63,18 @@ def _errors_of_python(path: str) -> Iterator[None]:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), path) from error
 
 
-def _run(fs: Any, call: Callable[..., Coroutine[Any, Any, None]], path: str, *arguments: Any) -> None:
-    """Run a coroutine with one of the connection's channels, on the file system's loop."""
-    from fsspec.asyn import sync
+def _step(call: Callable[..., Coroutine[Any, Any, _Result]]) -> Callable[..., _Result]:
+    """A coroutine of a channel as a step: run on the file system's loop by another thread."""
 
-    async def with_a_channel() -> None:
-        async with fs._pool.get() as channel:
-            await call(channel, path, *arguments)
+    async def with_a_channel(fs: Any, path: str, *arguments: Any) -> _Result:
+        async with channel(fs, path) as found:
+            return await call(found, path, *arguments)
 
-    with _errors_of_python(path):
-        sync(fs.loop, with_a_channel)
+    def run(fs: Any, path: str, *arguments: Any) -> _Result:
+        done = asyncio.run_coroutine_threadsafe(with_a_channel(fs, path, *arguments), fs.loop)
+        return done.result()
+
+    return run
 
 
 async def _write(channel: Any, path: str, value: bytes) -> None:
@@ -88,25 +103,16 @@ async def _make_folder(channel: Any, path: str) -> None:
     await channel.makedirs(path, exist_ok=True)
 
 
-def _type_at(fs: Any, path: str) -> str | None:
-    """As the file system says."""
-    with _errors_of_python(path):
-        return type_at(fs, path)
+async def _type_at(channel: Any, path: str) -> str | None:
+    """As the server says; what a link leads to."""
+    from asyncssh.sftp import SFTPNoSuchFile
+
+    try:
+        return "directory" if stat.S_ISDIR((await channel.stat(path)).permissions or 0) else "file"
+    except SFTPNoSuchFile:
+        return None
 
 
-def _step(call: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A coroutine of a channel as a step."""
-    return lambda fs, path, *arguments: _run(fs, call, path, *arguments)
-
-
-ASYNCSSH = Steps(_step(_write), _step(_rename_over), _step(_rename_new), _step(_unlink), _step(_make_folder), _type_at)
-
-
-def _forget_lock() -> None:
-    """A forked child may have been made while a thread held it."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+ASYNCSSH = Steps(
+    _step(_write), _step(_rename_over), _step(_rename_new), _step(_unlink), _step(_make_folder), _step(_type_at)
+)

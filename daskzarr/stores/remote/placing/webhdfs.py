@@ -31,8 +31,16 @@ def checked(answer: Any, path: str) -> Any:
         remote = answer.json()["RemoteException"]
         name, message = str(remote["exception"]), str(remote["message"])
     except (ValueError, KeyError, TypeError):
-        name, message = "", f"HTTP status {answer.status_code}"
-    raise error_for(name, message, path, answer.status_code)
+        raise _error_of_status(answer.status_code, path) from None
+    raise error_for(name, message, path)
+
+
+def _error_of_status(status: int, path: str) -> OSError:
+    """An exception for an answer that is not HDFS's own, as of a proxy."""
+    if status in (401, 403, 407):
+        return PermissionError(errno.EACCES, f"HTTP status {status}", path)
+    text = f"WebHDFS failed at {path!r} with HTTP status {status}"
+    return ConnectionError(text) if status == 429 or status >= 500 else StoreError(text)
 
 
 def _sent_on(fs: Any, answer: Any, method: str, path: str, **request: Any) -> Any:
