@@ -13,7 +13,7 @@ from functools import cached_property
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import Box
-from daskzarr.chunk_io import Array, Terms, write_box
+from daskzarr.chunk_io import Array, Terms, decoded, write_box
 from daskzarr.errors import raise_from
 from daskzarr.hierarchy import store_error
 from daskzarr.journal import Journal
@@ -139,7 +139,7 @@ class Outskirts:
         store = self.handle.store
         if isinstance(store, SurveyStore):
             try:
-                yield from (key for key, _ in store.survey(folder))
+                yield from persist(_survey, store, folder)
             except Exception as error:
                 raise_from(self._failure(error), error)
             return
@@ -160,6 +160,11 @@ class Outskirts:
     def _failure(self, error: Exception) -> Exception:
         """What could not be listed."""
         return store_error("listing the chunks", error, Location(self.handle.store, self.handle.path), "")
+
+
+def _survey(store: SurveyStore, folder: str) -> list[str]:
+    """Every key below a folder, all of them or none."""
+    return [key for key, _ in store.survey(folder)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,7 @@ def _cut(trim: Trim, index: Index) -> list[Receipt]:
         if data is None:
             return []
         pipeline = handle.pipeline_at(index)
-        cells = pipeline.decode(data)
+        cells = decoded(handle, key, data, pipeline.decode)
     except Exception as error:
         raise_from(handle.failure("reading a chunk to be cut", error, key), error)
     if trim.journal is None and not pipeline.truncates and _is_clean(handle, cells, box.shape):

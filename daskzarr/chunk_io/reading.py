@@ -71,8 +71,8 @@ def _read_chunk(handle: ArrayHandle, key: str, index: tuple[int, ...]) -> Array 
 def decoded(handle: ArrayHandle, key: str, data: Buffer, decode: Callable[[Buffer], _Result]) -> _Result:
     """What an object's bytes decode to. Those that do not are read again: they may be damaged on their way, or torn.
 
-    Only what comes twice the same is taken for what is stored. That holds for no bytes at all, too, which N5 takes for a
-    block that is not there.
+    Only what comes twice the same is taken for what is stored. That holds for no bytes at all, too, which N5 takes for
+    a block that is not there.
     """
     for _ in range(_READ_AGAIN):
         try:

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError, UnsupportedError, raise_from
+from daskzarr.errors import (
+    DaskZarrError,
+    MetadataError,
+    StoreError,
+    StorePermissionError,
+    UnsupportedError,
+    raise_from,
+)
 from daskzarr.metadata import ZarrFormat, n5, v2
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, Documents, formats_from, is_array
 from daskzarr.metadata.json_text import parse_object
@@ -35,9 +42,20 @@ def get_document(location: Location, name: str) -> dict[str, Any] | None:
     """A document of the node here, None where there is none."""
     try:
         text = _get(location, name)
-        return None if text is None else parse_object(text, name)
+        return None if text is None else _parse_again(location, name, text)
     except DaskZarrError as error:
         raise_from(error.locate(url=location.store.url, node=location.path), error)
+
+
+def _parse_again(location: Location, name: str, text: Buffer) -> dict[str, Any]:
+    """A document from its text. One that cannot be read is fetched again: it may be damaged on its way, or torn."""
+    try:
+        return parse_object(text, name)
+    except MetadataError:
+        again = _get(location, name)
+        if again is None or again == text:
+            raise
+        return parse_object(again, name)
 
 
 def set_document(location: Location, name: str, text: bytes) -> None:
@@ -221,7 +239,7 @@ def _parse(location: Location, texts: Mapping[str, Buffer | None]) -> Found | No
     if texts.get(v2.ARRAY_DOCUMENT) is not None:
         texts = {name: text for name, text in texts.items() if name != v2.GROUP_DOCUMENT}
     try:
-        documents = {name: parse_object(text, name) for name, text in texts.items() if text is not None}
+        documents = {name: _parse_again(location, name, text) for name, text in texts.items() if text is not None}
         is_array(documents)
         return documents
     except DaskZarrError as error:

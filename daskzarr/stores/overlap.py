@@ -41,11 +41,11 @@ class InOrder(Generic[_Item, _Result]):
     """
 
     def __init__(self, start: Callable[[_Item], Future[_Result]], items: Iterable[_Item], traffic: Traffic) -> None:
+        self._waiting: deque[Future[_Result]] = deque()
         self._start = start
         self._items = iter(items)
         self._most = traffic.requests
         self._running = 0
-        self._waiting: deque[Future[_Result]] = deque()
         self._ended: SimpleQueue[Any] = SimpleQueue()
         self._more = True
 
@@ -56,9 +56,9 @@ class InOrder(Generic[_Item, _Result]):
         waiting = self._waiting
         while True:
             self._begin()
-            if not waiting:
+            if not waiting and not self._more:
                 raise StopIteration
-            if waiting[0].done():
+            if waiting and waiting[0].done():
                 return waiting.popleft().result()
             self._ended.get()
             self._running -= 1
@@ -82,9 +82,7 @@ class InOrder(Generic[_Item, _Result]):
     def stop(self) -> None:
         """Start no more, and wait until those under way have come to an end, whichever."""
         self._more = False
-        for future in self._waiting:
-            future.cancel()
-        wait(self._waiting)
+        wait([future for future in self._waiting if not future.cancel()])
         self._waiting.clear()
 
     def __del__(self) -> None:
@@ -158,7 +156,16 @@ def on_loop(
     items, traffic
         As for :func:`in_threads`.
     """
-    return InOrder(lambda item: asyncio.run_coroutine_threadsafe(call(item), loop), items, traffic)
+
+    def start(item: _Item) -> Future[_Result]:
+        coroutine = call(item)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except BaseException:
+            coroutine.close()
+            raise
+
+    return InOrder(start, items, traffic)
 
 
 def _pool() -> ThreadPoolExecutor:

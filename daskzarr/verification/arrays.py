@@ -259,9 +259,14 @@ def _leftovers(location: Location) -> list[str]:
         return []
     lead = len(location.key(""))
     try:
-        return [key[lead:] for key in store.leftovers(location.path)]
+        return [key[lead:] for key in persist(_unfinished, store, location.path)]
     except Exception as error:
         raise_from(store_error("listing unfinished files", error, location, ""), error)
+
+
+def _unfinished(store: SweepStore, path: str) -> list[str]:
+    """Keys of unfinished files, all of them or none."""
+    return list(store.leftovers(path))
 
 
 def _number_of(index: Index, counts: Index) -> int:

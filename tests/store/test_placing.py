@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from daskzarr.errors import StoreError, UnsupportedError
 from daskzarr.stores.remote import placing
-from daskzarr.stores.remote.placing import hidden
+from daskzarr.stores.remote.placing import hidden, sftp_channels
 from daskzarr.stores.remote.placing.hadoop_errors import error_for, telling
 from daskzarr.stores.remote.placing.wrapped import innermost, kind
 from daskzarr.stores.transient import is_transient
@@ -340,11 +340,7 @@ def test_objects_are_put_by_one_call_and_need_no_clearing_up():
     placing.place(bucket, "b/a", b"1")
     assert placing.place_new(bucket, "b/c", b"2") is True
     assert bucket.calls == [("b/a", b"1", "overwrite"), ("b/c", b"2", "create")]
-    assert (placing.can_place_new(bucket), placing.waits_on_network(bucket), placing.leaves_partials(bucket)) == (
-        True,
-        True,
-        False,
-    )
+    assert (placing.can_place_new(bucket), placing.leaves_partials(bucket)) == (True, False)
 
 
 # ---- memory, files of this machine, and what stands on them
@@ -383,8 +379,8 @@ def test_plain_files(place):
     for name in ("a/b", "a", "x", "x/y", "c/d/z"):
         placing.remove(fs, f"{path}/{name}")
     assert sorted(below.find(root)) == [f"{root}/a/e", f"{root}/c/d"]
-    assert not placing.waits_on_network(fs)
     assert placing.can_place_new(fs)
+    assert placing.leaves_partials(fs) is isinstance(below, LocalFileSystem)
 
 
 def test_one_of_many_threads_creates_a_plain_file(place):
@@ -475,7 +471,6 @@ def test_a_file_system_of_which_nothing_is_known():
     with pytest.raises(OSError, match="no"):
         placing.remove(fs, "a/b")
     assert placing.own_of_thread(fs) is fs
-    assert placing.waits_on_network(fs)
 
 
 # ---- what stands on what
@@ -631,6 +626,20 @@ def test_a_lost_connection_is_made_again(sftp):
     second.ftp.channel.closed = True
     third = placing.own_of_thread(fs)
     assert (third is second, third.client is second.client) == (False, True)
+
+
+def test_a_forked_process_opens_channels_of_its_own(sftp, monkeypatch):
+    """And forgets none of its parent's: paramiko would close it."""
+    server, fs = sftp
+    channels = in_threads(3, lambda: placing.own_of_thread(fs).ftp)
+    old = placing.own_of_thread(fs).ftp
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    sftp_channels._forget_connections()
+    new = placing.own_of_thread(fs).ftp
+    gc.collect()
+    assert new is not old
+    assert old in server.logins[0].opened
+    assert not any(channel in server.logins[0].opened for channel in channels)  # their threads have ended before
 
 
 def test_a_login_that_fails_by_chance_may_be_tried_again(sftp):
@@ -822,3 +831,20 @@ def test_errors_of_hdfs_native(error, told):
 def test_no_trace_of_java_is_shown():
     for line in ("\n", "\\n"):
         assert str(error_for("a.b.C$D", f"first{line}\tat org.apache", "/x")) == "HDFS refused '/x': D first"
+
+
+def test_files_of_this_machine_by_pyarrow(tmp_path):
+    arrow = pytest.importorskip("pyarrow.fs")
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
+    fs, path = ArrowFSWrapper(arrow.LocalFileSystem()), f"{tmp_path}/a/b"
+    for value in (b"one", b"other", b""):
+        placing.place(fs, path, value)
+        assert (tmp_path / "a" / "b").read_bytes() == value
+    assert not placing.can_place_new(fs)  # ``move`` replaces
+    assert placing.leaves_partials(fs)
+    assert os.listdir(tmp_path / "a") == ["b"]
+    for name in ("a", "x", "a/b/c", "a/b"):
+        placing.remove(fs, f"{tmp_path}/{name}")
+    assert os.listdir(tmp_path / "a") == []
+    assert kind(SimpleNamespace()) == ""

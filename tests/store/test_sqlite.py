@@ -98,7 +98,6 @@ def test_options_come_by_the_url_or_beside_it():
         ("sqlite://", "in memory"),
         ("sqlite:///", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("sqlite:///file::memory:?cache=shared", "cache"),
         ("sqlite:///file:a.db", "in memory"),
         ("sqlite://a.db", "sqlite:///a.db"),
         ("sqlite:///a.db?tabel=x", "'tabel' is no option.*immutable, journal, table, timeout"),

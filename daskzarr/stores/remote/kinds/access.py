@@ -201,7 +201,9 @@ _KINDS = {
     "fsspec.implementations.cached.WholeFileCacheFileSystem": Kind(partial(caches.ask_whole, _fetch), caches=True),
     _FOLDER: _OTHER,  # one with ways of its own; others are looked behind
     "fsspec.implementations.http.HTTPFileSystem": _asynchronous(web.ask, web.children, quotes=True),
-    "fsspec.implementations.reference.ReferenceFileSystem": _asynchronous(partial(references.ask, _fetch_on_loop)),
+    "fsspec.implementations.reference.ReferenceFileSystem": _asynchronous(
+        partial(references.ask, _fetch_on_loop), references.children, references.below
+    ),
     "fsspec.implementations.sftp.SFTPFileSystem": Kind(
         sftp.ask, sftp.children, sftp.below, sftp.clear, waits=True, threads=4
     ),

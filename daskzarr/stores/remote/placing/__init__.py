@@ -8,7 +8,6 @@ from daskzarr.stores.remote.placing.verbs import (
     place,
     place_new,
     remove,
-    waits_on_network,
 )
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "place",
     "place_new",
     "remove",
-    "waits_on_network",
 ]

@@ -21,7 +21,6 @@ class _Way:
     place_new: Callable[[Any, str, bytes], bool] | None
     remove: Callable[[Any, str], None]
     hides: bool = False
-    waits: bool = True
 
 
 def _by_hidden_files(steps: hidden.Steps) -> _Way:
@@ -37,12 +36,12 @@ def _by_hidden_files(steps: hidden.Steps) -> _Way:
 _WAYS = {
     "object store": _Way(objects.put, objects.put_new, plain.remove),
     "hdfs-native": _by_hidden_files(hdfs.NATIVE),
-    "arrow hdfs": _by_hidden_files(hdfs.ARROW),
+    "arrow files": _by_hidden_files(hdfs.ARROW),
     "webhdfs": _by_hidden_files(webhdfs.WEB),
     "sftp": _by_hidden_files(sftp.PARAMIKO),
     "sshfs": _by_hidden_files(sshfs.ASYNCSSH),
-    "memory": _Way(plain.pipe, plain.pipe_new_in_memory, plain.remove, waits=False),
-    "local": _Way(plain.place_local, plain.place_new_local, plain.remove_local, hides=True, waits=False),
+    "memory": _Way(plain.pipe, plain.pipe_new_in_memory, plain.remove),
+    "local": _Way(plain.place_local, plain.place_new_local, plain.remove_local, hides=True),
 }
 _OTHER = _Way(plain.pipe, None, plain.remove)
 
@@ -97,11 +96,6 @@ def remove(fs: Any, path: str) -> None:
 def leaves_partials(fs: Any) -> bool:
     """Whether a process that is killed can leave a hidden file, to be left out of listings."""
     return _way(innermost(fs, "")[0]).hides
-
-
-def waits_on_network(fs: Any) -> bool:
-    """Whether a request mostly waits on a network, so that several at once are faster."""
-    return _way(innermost(fs, "")[0]).waits
 
 
 def _ready(fs: Any, path: str) -> tuple[Any, str]:

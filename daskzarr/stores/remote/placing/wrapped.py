@@ -10,7 +10,7 @@ _KINDS = {
     "gcsfs.core.GCSFileSystem": "object store",
     "adlfs.spec.AzureBlobFileSystem": "object store",
     "hdfs_native.fsspec.BaseFileSystem": "hdfs-native",
-    "fsspec.implementations.arrow.HadoopFileSystem": "arrow hdfs",
+    "fsspec.implementations.arrow.ArrowFSWrapper": "arrow",
     "fsspec.implementations.webhdfs.WebHDFS": "webhdfs",
     "fsspec.implementations.sftp.SFTPFileSystem": "sftp",
     "sshfs.spec.SSHFileSystem": "sshfs",
@@ -24,7 +24,10 @@ _KINDS = {
 def kind(fs: Any) -> str:
     """What sort of file system it is; ``""`` for one of which nothing is known."""
     cls: Any = type(fs)
-    return _kind(cls)
+    found = _kind(cls)
+    if found == "arrow":  # pyarrow's file systems of objects put one when it is closed
+        return "arrow files" if fs.fs.type_name in {"hdfs", "local"} else ""
+    return found
 
 
 @cache
