@@ -20,6 +20,7 @@ from daskzarr.errors import StoreError, UnsupportedError
 from daskzarr.stores.remote import placing
 from daskzarr.stores.remote.placing import hidden, sftp_channels
 from daskzarr.stores.remote.placing.hadoop_errors import error_for, telling
+from daskzarr.stores.remote.placing.webhdfs import _widen
 from daskzarr.stores.remote.placing.wrapped import innermost, kind
 from daskzarr.stores.transient import is_transient
 
@@ -37,7 +38,6 @@ def test_hidden_names_are_told_from_others(name):
     assert placing.is_partial(other)
     assert len(other.encode()) <= 255
     assert other != hidden.hidden_beside(f"a/{name}").rpartition("/")[2]
-    assert "%" not in other
 
 
 def test_hidden_names_lie_in_the_same_folder():
@@ -668,7 +668,7 @@ class Answers:
     """A session that gives the answers it was made with, and notes what it was asked."""
 
     def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
+        self.answers, self.asked, self.adapters = list(answers), [], {}
 
     def request(self, method, url, params=None, **options):
         self.asked.append((method, url, params, options.get("data")))
@@ -705,7 +705,7 @@ SEND = "http://h:2/webhdfs/v1/send"
 def test_webhdfs_puts_a_file_with_three_requests(webhdfs):
     fs = webhdfs(answer(307, location=SEND), answer(201), answer(200))
     session = fs.session
-    placing.place(fs, "/a b/c%d", b"value")
+    placing.place(fs, "/a b/c#d", b"value")
     create, send, rename = session.asked
     assert create[0] == "PUT"
     assert create[1].startswith("http://h:1/webhdfs/v1/a%20b/.")
@@ -713,7 +713,7 @@ def test_webhdfs_puts_a_file_with_three_requests(webhdfs):
     assert send == ("PUT", SEND, None, b"value")
     assert rename[1:3] == (
         create[1],
-        {"op": "RENAME", "destination": "/a b/c%d", "renameoptions": "OVERWRITE", "user.name": "me"},
+        {"op": "RENAME", "destination": "/a b/c#d", "renameoptions": "OVERWRITE", "user.name": "me"},
     )
 
 
@@ -745,6 +745,28 @@ def test_webhdfs_that_is_not_ready_may_be_tried_again(webhdfs, name):
     with pytest.raises(StoreError) as caught:
         placing.place(fs, "/a", b"1")
     assert not is_transient(caught.value)
+
+
+def test_webhdfs_keeps_away_from_names_that_are_read_twice(webhdfs):
+    fs = webhdfs(answer(200, said={"boolean": True}), answer(200, said={"boolean": False}))
+    for use in (placing.place, placing.place_new):
+        for path in ("/a%20b", "/50%/a"):
+            with pytest.raises(UnsupportedError, match="%"):
+                use(fs, path, b"1")
+    fs = webhdfs(answer(200, said={"boolean": True}))
+    placing.remove(fs, "/a%20b")
+    assert fs.session.asked[-1][1].endswith("/a%2520b")
+
+
+def test_webhdfs_keeps_as_many_connections_as_it_needs(webhdfs):
+    from requests import Session
+
+    session = Session()
+    _widen(session)
+    adapter = session.get_adapter("http://h")
+    assert adapter._pool_maxsize > 100
+    _widen(session)
+    assert session.get_adapter("http://h") is adapter
 
 
 def test_webhdfs_data_servers_refusals_are_errors(webhdfs):

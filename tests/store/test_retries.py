@@ -590,7 +590,10 @@ def test_causes_that_go_in_a_circle_come_to_an_end():
 
 # How long a server says to wait
 
-IN_A_MINUTE = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+
+def in_a_minute():
+    return email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+
 
 WAITS = {
     "aiohttp": (lambda: aiohttp_answer(503, {"Retry-After": "3"}), 3),
@@ -605,7 +608,7 @@ WAITS = {
         6,
     ),
     "urllib": (lambda: HTTPError("http://x", 503, "busy", {"Retry-After": "8"}, BytesIO()), 8),
-    "a date": (lambda: told(Exception, status=503, headers={"Retry-After": IN_A_MINUTE}), 60),
+    "a date": (lambda: told(Exception, status=503, headers={"Retry-After": in_a_minute()}), 60),
     "a date gone by": (lambda: told(Exception, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0),
     "bytes": (lambda: told(Exception, headers={b"Retry-After": b"9"}), None),
     "of a cause": (lambda: caused_by(StoreError("m"), told(Exception, headers={"retry-AFTER": "1"})), 1),

@@ -28,10 +28,16 @@ from daskzarr import (
     open_group,
     to_zarr,
 )
-from daskzarr.stores import FilesystemStore, LocalStore, Location, MappingStore, locate, open_store
+from daskzarr.stores import FilesystemStore, LocalStore, Location, MappingStore, RetryBudget, locate, open_store
 from daskzarr.testing import RecordingStore, WebServer, distinct_values
 
 CELLS = distinct_values((5, 4), "int32")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """What fails in a way that passes is tried again soon."""
+    monkeypatch.setattr("daskzarr.stores.retries.BUDGET", RetryBudget(first_wait=1e-4))
 
 
 @pytest.fixture

@@ -655,7 +655,7 @@ def test_a_file_that_another_program_replaces(tmp_path):
 def test_a_file_that_goes_while_it_is_written_is_an_error(store):
     store.set("a", b"1")
     os.unlink(store.path)
-    with pytest.raises(StoreError, match="removed or replaced"):
+    with pytest.raises(StoreError, match="removed, replaced or changed"):
         store.finish()
     assert store.get("a") is None
     store.set("b", b"2")
@@ -664,7 +664,7 @@ def test_a_file_that_goes_while_it_is_written_is_an_error(store):
     store.set("c", b"3")
     zip_of(store.path + ".other", {"d": b"4"})
     os.replace(store.path + ".other", store.path)
-    with pytest.raises(StoreError, match="removed or replaced"):
+    with pytest.raises(StoreError, match="removed, replaced or changed"):
         store.finish()
     assert contents(store) == {"d": b"4"}
 
@@ -851,6 +851,71 @@ def test_a_full_disk_loses_nothing(store, monkeypatch):
     store.set("e", b"5")
     store.finish()
     assert listed(store.path) == contents(store) == {"a": b"1", "c": b"3", "e": b"5"}
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_write(store, monkeypatch):
+    """Whatever part of a write there was room for: every program can read the file after it, and so after a kill."""
+    store.set("a", b"1")
+    for i in range(3):
+        store.set("long/" + "x" * 3000 + str(i), b"2")
+    store.finish()
+    known = listed(store.path)
+    real = os.pwrite
+    for last in range(1, 12):
+        left = [last * 100]
+
+        def pwrite(descriptor, value, at, left=left):
+            if not left[0]:
+                raise OSError(28, "No space left on device")
+            done = real(descriptor, memoryview(value)[: left[0]], at)
+            left[0] -= done
+            return done
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        with pytest.raises(OSError, match="No space"):
+            store.set("b", bytes(100_000))
+        assert listed(store.path) == known
+        monkeypatch.setattr(os, "pwrite", real)
+        store.set("c", b"%d" % last)
+        assert listed(store.path) == known
+        store.finish()
+        known["c"] = b"%d" % last
+        assert listed(store.path) == contents(store) == known
+
+
+def test_a_disk_that_fails_in_the_end(store, monkeypatch):
+    """The directory is there, but maybe not on disk: that is an error, and writing goes on behind it."""
+    store.set("a", b"1")
+    real, calls = OpenFile.sync, []
+
+    def sync(file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        real(file)
+
+    monkeypatch.setattr(OpenFile, "sync", sync)
+    with pytest.raises(OSError, match="Input/output"):
+        store.finish()
+    assert listed(store.path) == contents(store) == {"a": b"1"}
+    store.set("b", b"2")
+    assert listed(store.path) == {"a": b"1"}
+    store.finish()
+    assert listed(store.path) == contents(store) == {"a": b"1", "b": b"2"}
+
+
+def test_a_program_that_writes_without_asking(store):
+    store.set("a", b"1")
+    store.finish()
+    store.set("b", b"2")
+    with zipfile.ZipFile(store.path, "a") as archive:
+        archive.writestr("c", b"3")
+    with pytest.raises(StoreError, match="changed by another program"):
+        store.finish()
+    assert contents(store) == listed(store.path) == {"a": b"1", "c": b"3"}
+    store.set("d", b"4")
+    store.finish()
+    assert listed(store.path) == {"a": b"1", "c": b"3", "d": b"4"}
 
 
 def test_a_short_write_is_completed(store, monkeypatch):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -20,11 +24,12 @@ _Result = TypeVar("_Result")
 _Self = TypeVar("_Self")
 
 _MOST = 16
-_MOST_READERS = 2048  # fixed by the process that makes the lock file; each needs 64 bytes of it
+_MOST_READERS = 2048  # fixed by the size of the lock file, of which each needs 64 bytes
 _SPARE_READERS = 8
 _TRIES = 40  # a map that doubles each time is large enough long before
 _FRESH = 0.01  # seconds for which a reader takes for granted that the file is still the same
 _POLL = 0.001
+_ROOM = 2**20
 
 
 class Opening(NamedTuple):
@@ -270,7 +275,10 @@ def _open(opening: Opening, sync: bool, writing: bool) -> Any:
     }
     if not opening.readonly:
         try:
-            return lmdb.open(opening.path, create=writing, sync=sync, metasync=sync, meminit=False, **how)
+            _make_lock(opening)
+            for _ in range(_TRIES):
+                with contextlib.suppress(lmdb.MapResizedError):  # another process let it grow just now
+                    return lmdb.open(opening.path, create=writing, sync=sync, metasync=sync, meminit=False, **how)
         except lmdb.Error as error:
             if writing or not isinstance(error, lmdb.ReadonlyError):
                 raise
@@ -282,13 +290,42 @@ def _open(opening: Opening, sync: bool, writing: bool) -> Any:
         return lmdb.open(opening.path, readonly=True, lock=False, **how)  # nobody writes: that is what was said
 
 
+def _make_lock(opening: Opening) -> None:
+    """Make the file of locks, if there is none, with room on disk for all of it.
+
+    LMDB makes one without. Where the disk is full when it comes to a page of it, the system ends the process.
+    """
+    data = _data(opening)
+    path = f"{data}-lock" if data == opening.path else f"{opening.path}/lock.mdb"
+    if os.path.lexists(path):
+        return
+    hidden = f"{path}.{uuid.uuid4().hex}"
+    try:
+        with open(hidden, "xb") as file:
+            file.write(bytes(_MOST_READERS * 64))
+        os.link(hidden, path)
+    except FileExistsError:
+        pass  # another process made it
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _full(opening.path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)
+
+
+def _full(path: str) -> StoreError:
+    """The error for a disk that is full."""
+    return StoreError(f"there is no room on the disk of {path}; nothing was changed")
+
+
 def _data(opening: Opening) -> str:
     """The file of a database: one in a folder of its own, as is usual, unless it is one by itself."""
     single = os.path.isfile(opening.path) if opening.subdir is None else not opening.subdir
     return opening.path if single else f"{opening.path}/data.mdb"
 
 
-def _told(error: BaseException, path: str) -> DaskZarrError | None:
+def _told(error: BaseException, path: str) -> DaskZarrError | OSError | None:
     """The error to raise in the place of LMDB's; None if that one says it well."""
     import lmdb
 
@@ -297,7 +334,10 @@ def _told(error: BaseException, path: str) -> DaskZarrError | None:
     if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError)):
         return StoreError(f"the database {path} is damaged: {error}")
     if isinstance(error, lmdb.DiskError):
-        return StoreError(f"there is no room on the disk of {path}; the value was not written")
+        return _full(path)
     if isinstance(error, lmdb.ReadonlyError):
         return StorePermissionError(f"{path} cannot be written: {error}")
+    if isinstance(error, lmdb.Error) and os.strerror(errno.EIO) in str(error):  # of half a write, too
+        free = shutil.disk_usage(path if os.path.isdir(path) else os.path.dirname(path)).free
+        return _full(path) if free < _ROOM else OSError(errno.EIO, str(error), path)
     return None

@@ -208,7 +208,7 @@ def _told(error: Exception, path: str, table: str) -> DaskZarrError | None:
     if code == sqlite3.SQLITE_CORRUPT:
         return StoreError(f"the database {path} is damaged: {error}; 'PRAGMA integrity_check' tells more")
     if code == sqlite3.SQLITE_FULL:
-        return StoreError(f"there is no room on the disk of {path}; the value was not written")
+        return StoreError(f"there is no room on the disk of {path}; nothing was changed")
     if code in _UNWRITABLE:
         return StorePermissionError(f"{path} cannot be written: {error}{_advice(path)}")
     if code == sqlite3.SQLITE_CANTOPEN:

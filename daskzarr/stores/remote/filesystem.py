@@ -10,24 +10,19 @@ from urllib.parse import quote, unquote
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import UnsupportedError
-from daskzarr.stores.overlap import in_threads, on_loop
-from daskzarr.stores.protocol import Buffer, Listing, get_each
-from daskzarr.stores.remote.kinds import Access, Answer, Entry, Parts, access, names_no_key, part, raise_told
+from daskzarr.stores.protocol import Buffer, Listing
+from daskzarr.stores.remote.beside_root import is_top, renamed
+from daskzarr.stores.remote.kinds import Access, Entry, Parts, access, raise_told
 from daskzarr.stores.remote.placing import can_place_new, is_partial, leaves_partials, place, place_new, remove
+from daskzarr.stores.remote.reading import Reading
 from daskzarr.stores.traffic import TRAFFIC, Traffic
 
 MISSING: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _READ_ONLY = {"http", "https", "reference", "zip", "tar", "libarchive"}
 _VERSIONS = ("ETag", "etag", "version_id", "generation", "mtime", "LastModified", "last_modified", "created")
 _URL_SAFE = "/!$&'()*+,;=:@~"
-_SIZE = ByteRange(0, 0)
-_TRIES = 4
-_MOST_NOTED = 1000
 
 _Result = TypeVar("_Result")
-
-_sends_all: dict[str, bool] = {}
-"""Whether the server of a store sent all of a value last, when it was asked for a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +111,6 @@ class FilesystemStore:
             raise UnsupportedError("this store can only be read", url=self.url)
         return self._here
 
-    def _write(self, call: Callable[..., _Result], key: str, *value: bytes) -> _Result:
-        """Change a file."""
-        here = self._writable
-        if here.misreads(key):
-            raise UnsupportedError(f"the client of this store takes the key {key!r} for another", url=self.url)
-        try:
-            return call(here.fs, self.path(key), *value)
-        except Exception as error:
-            raise_told(error, self.url)
-        finally:
-            self._forget([key])
-
     def path(self, key: str) -> str:
         """The file a key stands for."""
         if not access(self.fs).quotes:
@@ -137,108 +120,30 @@ class FilesystemStore:
 
     # Reading
 
+    @property
+    def _reading(self) -> Reading:
+        """Reads files of this store."""
+        return Reading(self._here, self.missing, self.url)
+
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The file's bytes or a part of them, by one request; None only where there is no such file."""
-        answers = self._ask(key, [byte_range])
-        if answers is None:
-            return None
-        if byte_range is not None:
-            self._note(answers[0], byte_range)
-        return part(answers[0], byte_range)
+        reading = self._reading
+        return reading.get(reading.here.path(self.path(key)), byte_range)
 
     def get_many(self, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
-        """Values in order; where requests wait, the next are asked for as soon as others have been answered."""
-        here = self._here
-        if here.kind.on_loop:
-            return on_loop(here.base.loop, lambda key: self._get_on_loop(here, key), keys, traffic)
-        if here.waits:
-            return in_threads(self.get, keys, _fewer(traffic, here.kind.threads))
-        return get_each(self, keys)
+        """Values in order; where requests wait, the next is asked for as soon as another has been answered."""
+        reading = self._reading
+        return reading.get_many([reading.here.path(self.path(key)) for key in keys], traffic)
 
     def get_ranges(self, key: str, byte_ranges: Sequence[ByteRange], traffic: Traffic = TRAFFIC) -> Parts:
         """Parts of one file, several at once: of one version, which they have with them, where the server tells it."""
-        for _ in range(_TRIES):
-            answers = self._answers(key, byte_ranges, traffic)
-            if answers is None:
-                return Parts([None] * len(byte_ranges))
-            versions = {answer.version for answer in answers}
-            if len(versions - {None}) < 2:
-                parts = Parts(part(answer, wanted) for answer, wanted in zip(answers, byte_ranges, strict=True))
-                parts.version = versions.pop() if len(versions) == 1 else None
-                return parts
-        raise ConnectionError("the value was replaced again and again while it was read")
+        reading = self._reading
+        return reading.get_ranges(reading.here.path(self.path(key)), byte_ranges, traffic)
 
-    def _answers(self, key: str, wanted: Sequence[ByteRange], traffic: Traffic) -> Sequence[Answer] | None:
-        """Answers for parts of one file; None if it is missing."""
-        here = self._here
-        several = len(wanted) > 1
-        if several and _sends_all.get(self.url):
-            whole = self._ask(key, [None])
-            return None if whole is None else whole * len(wanted)
-        if several and here.kind.on_loop:
-            return self._take(
-                on_loop(here.base.loop, lambda each: self._ask_on_loop(here, key, each), wanted, traffic), wanted
-            )
-        if several and here.kind.apart and here.waits:
-            found = list(in_threads(lambda each: self._ask(key, [each]), wanted, _fewer(traffic, here.kind.threads)))
-            return None if None in found else [each[0] for each in found if each]
-        answers = self._ask(key, wanted)
-        if answers and not several:
-            self._note(answers[0], wanted[0])
-        return answers
-
-    def _take(self, answers: Any, wanted: Sequence[ByteRange]) -> Sequence[Answer] | None:
-        """Answers as they come; one that holds all of the value will do for the rest."""
-        taken: list[Answer] = []
-        try:
-            for each, answer in zip(wanted, answers, strict=True):
-                if answer is None:
-                    return None
-                taken.append(answer)
-                self._note(answer, each)
-                if _is_whole(answer):
-                    return taken + [answer] * (len(wanted) - len(taken))
-            return taken
-        finally:
-            answers.stop()
-
-    def _note(self, answer: Answer, wanted: ByteRange) -> None:
-        """Remember whether the server sends all of a value for a part of it."""
-        if not access(self.fs).quotes:
-            return
-        size = answer.size or 0
-        start, stop = wanted.bounds(size)
-        if len(_sends_all) >= _MOST_NOTED:
-            _sends_all.clear()
-        _sends_all[self.url] = _is_whole(answer) and stop - start < size
-
-    def _ask(self, key: str, wanted: Sequence[ByteRange | None]) -> list[Answer] | None:
-        """Answers for parts of one file, one after the other; None if it is missing."""
-        here = self._here
-        try:
-            return here.ask(here.path(self.path(key)), wanted)
-        except Exception as error:
-            self._raise_unless_missing(error)
-            return None
-
-    async def _ask_on_loop(self, here: Access, key: str, wanted: ByteRange | None) -> Answer | None:
-        """The answer for a part of a file; None if that is missing."""
-        try:
-            answer: Answer = await here.kind.ask(here.base, here.path(self.path(key)), wanted)
-        except Exception as error:
-            self._raise_unless_missing(error)
-            return None
-        return answer
-
-    async def _get_on_loop(self, here: Access, key: str) -> Buffer | None:
-        """A whole value; None if it is missing."""
-        answer = await self._ask_on_loop(here, key, None)
-        return None if answer is None else part(answer, None)
-
-    def _raise_unless_missing(self, error: Exception) -> None:
-        """Raise an error as the one that tells the sort of failure, unless it says that there is no such file."""
-        if not isinstance(error, self.missing) or names_no_key(error):
-            raise_told(error, self.url)
+    def size(self, key: str) -> int | None:
+        """The file's size as it is now, by one request."""
+        reading = self._reading
+        return reading.size(reading.here.path(self.path(key)))
 
     def version(self, key: str) -> tuple[str, ...] | None:
         """What is noted of a file here, another once that was replaced; None where that would take a request."""
@@ -254,17 +159,19 @@ class FilesystemStore:
         noted = [f"{name}={found[name]}" for name in _VERSIONS if found.get(name) is not None]
         return (*noted, f"size={found.get('size')}") if noted else None
 
-    def size(self, key: str) -> int | None:
-        """The file's size as it is now, by one request."""
-        here = self._here
-        here, path = here.origin(here.path(self.path(key)))
-        try:
-            return here.ask(path, [_SIZE])[0].size
-        except Exception as error:
-            self._raise_unless_missing(error)
-            return None
-
     # Writing
+
+    def _write(self, call: Callable[..., _Result], key: str, *value: bytes) -> _Result:
+        """Change a file."""
+        here = self._writable
+        if here.misreads(key):
+            raise UnsupportedError(f"the client of this store takes the key {key!r} for another", url=self.url)
+        try:
+            return call(here.fs, self.path(key), *value)
+        except Exception as error:
+            raise_told(error, self.url)
+        finally:
+            self._forget([key])
 
     def set(self, key: str, value: Buffer) -> None:
         """Put the whole file in its place."""
@@ -286,7 +193,7 @@ class FilesystemStore:
         try:
             origin.clear(folder)
         except Exception as error:
-            self._raise_unless_missing(error)
+            self._reading.raise_unless_missing(error)
         self._forget(keys)
 
     def _forget(self, keys: Sequence[str]) -> None:
@@ -303,7 +210,7 @@ class FilesystemStore:
         try:
             found = here.children(folder)
         except Exception as error:
-            self._raise_unless_missing(error)
+            self._reading.raise_unless_missing(error)
             return Listing((), ())
         names: tuple[set[str], set[str]] = (set(), set())
         for name, entry in self._named(here, folder, found):
@@ -332,7 +239,7 @@ class FilesystemStore:
                 if not entry.is_folder:
                     yield name, entry.size
         except Exception as error:
-            self._raise_unless_missing(error)
+            self._reading.raise_unless_missing(error)
 
     def _folder(self, prefix: str) -> tuple[Access, str]:
         """Where a folder is listed, and its path there."""
@@ -360,36 +267,8 @@ class FilesystemStore:
         root = self.root.rstrip("/")
         if is_top(root) or not self.shared or not self.can_write:
             return None
-        identity = _renamed(self.identity, ending) if self.identity else ""
-        return replace(self, root=root + ending, url=_renamed(self.url, ending), identity=identity)
-
-
-def _fewer(traffic: Traffic, most: int) -> Traffic:
-    """The same with no more requests at once than that."""
-    return traffic if traffic.requests <= most else replace(traffic, requests=most)
-
-
-def _is_whole(answer: Answer) -> bool:
-    """Whether an answer holds all of the value."""
-    return answer.start == 0 and answer.size is not None and len(answer.body) == answer.size > 0
-
-
-def is_top(root: str) -> bool:
-    """Whether a root has no folder above it: ``/``, or a bucket."""
-    return "/" not in root.strip("/") if not root.startswith("/") else not root.strip("/")
-
-
-def _renamed(url: str, ending: str) -> str:
-    """A URL with the ending behind its path: of a chained one that is the first part that has a path.
-
-    >>> _renamed("s3://bucket/a", ".x"), _renamed("simplecache::s3://bucket/a", ".x"), _renamed("x://a::file://b", ".x")
-    ('s3://bucket/a.x', 'simplecache::s3://bucket/a.x', 'x://a.x::file://b')
-    """
-    parts = url.split("::")
-    place = next((i for i, part in enumerate(parts) if "://" in part), -1)
-    path, mark, rest = parts[place].partition("#")
-    parts[place] = path.rstrip("/") + ending + mark + rest
-    return "::".join(parts)
+        identity = renamed(self.identity, ending) if self.identity else ""
+        return replace(self, root=root + ending, url=renamed(self.url, ending), identity=identity)
 
 
 def protocols(fs: Any) -> Iterator[set[str]]:

@@ -242,14 +242,24 @@ class Archive:
 
     def _leave(self, session: Session) -> None:
         """Finish, where the file is still the one that was begun, and go on reading."""
-        if not session.untouched and not self._is_at_path(session.file):
-            self._session = self._shown = None
-            session.file.close()
+        if not session.untouched and (session.disturbed or not self._is_at_path(session.file)):
+            self._drop(session)
             raise StoreError(
-                "this zip file was removed or replaced while it was written: what was written since is lost"
+                "this zip file was removed, replaced or changed by another program while it was written: what was "
+                "written since is lost"
             )
-        self._shown = _ended(session)
+        try:
+            self._shown = _ended(session)
+        except BaseException:
+            if session.ended:
+                self._drop(session)
+            raise
         self._session = None
+
+    def _drop(self, session: Session) -> None:
+        """Look at the file anew."""
+        self._session = self._shown = None
+        session.file.close()
 
     @contextmanager
     def exclusively(self) -> Iterator[Session]:

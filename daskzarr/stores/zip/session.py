@@ -67,9 +67,11 @@ class Session:
         "_old",
         "_plain",
         "_records",
+        "_size",
         "_start",
         "_stop",
         "_torn",
+        "ended",
         "file",
         "index",
     )
@@ -81,6 +83,8 @@ class Session:
         self._end = directory.end
         self._stop = directory.end.stop
         self._torn = directory.torn
+        self._size = file.state()[2]
+        self.ended = False
         self._records: dict[str, bytes] = {}
         self._dropped: dict[str, int] = {}
         self._plain = len(index) == directory.end.entries
@@ -135,6 +139,11 @@ class Session:
         """Whether the file is as it was, with nothing to take over."""
         return self._limit == self._start and not self._torn
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether another program has changed the file, which does not know of locks."""
+        return self.file.state()[2] != self._size
+
     def finish(self) -> int:
         """Write the directory and let the file end with it, if anything was written, all on disk; its checksum."""
         directory = self._old
@@ -146,9 +155,10 @@ class Session:
             self.file.write(self._at, directory + ends)
             self.file.sync()  # else a power failure could take the new directory, and leave no old one
             self.file.cut(self._at + len(directory) + len(ends))
-            self.file.sync()
         elif self._torn:
             self.file.cut(self._stop)
+        self.ended = True
+        if not self.untouched:
             self.file.sync()
         return zlib.crc32(directory)
 
@@ -204,12 +214,15 @@ class Session:
         comment = self._end.comment + mark.text()
         if len(comment) > MOST_COMMENT:
             raise UnsupportedError("this zip file has a comment so long that nothing can be noted in it; shorten that")
+        room = min(max(least // 4, _ROOM), _MOST_ROOM)
         try:
-            self._put_copy(least + min(max(least // 4, _ROOM), _MOST_ROOM), comment)
+            self._put_copy(least + room, comment)
         except OSError as error:
+            self.file.cut(self._size)
             if error.errno != errno.EFBIG:
                 raise
             self._put_copy(least, comment)
+        self._size = self._stop
 
     def _put_copy(self, least: int, comment: bytes) -> None:
         """Let the file end in a copy of the old directory.
@@ -225,6 +238,7 @@ class Session:
             place += _PAGE - beyond
             copy = self._copy_at(place, comment)
         if len(copy) > _PAGE:
+            self.file.sync()  # of much, so that there is little for the next, and other programs wait for little
             self.file.write(place + len(copy) - MARK_SIZE, copy[-MARK_SIZE:])
             self.file.sync()
         self.file.write(place, copy)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from daskzarr.byte_range import ByteRange
@@ -121,8 +122,25 @@ class Access:
             paths = [here.path(path) for path in paths]
 
     def run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """What a coroutine gives, run by fsspec's event loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.base.loop).result()
+        """What a coroutine gives, run by fsspec's event loop; by half the work of a future that threads share."""
+        loop, ended, tasks = self.base.loop, SimpleQueue[Any](), []
+
+        async def finish() -> None:
+            try:
+                ended.put((await coroutine, None))
+            except BaseException as error:
+                ended.put((None, error))
+
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(finish())))
+        try:
+            result, error = ended.get()
+        except BaseException:  # the user has enough of waiting
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            raise
+        if error is not None:
+            raise error
+        found: _Result = result
+        return found
 
     def ask(self, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
         """Parts of a file, one after the other."""

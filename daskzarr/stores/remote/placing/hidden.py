@@ -63,14 +63,11 @@ def is_partial(name: str) -> bool:
 
 
 def hidden_beside(path: str) -> str:
-    """A name beside ``path`` that no other writer uses; it tells of which file it is, if there is room.
-
-    And if that has no ``%``, which servers of WebHDFS take for the beginning of a code.
-    """
+    """A name beside ``path`` that no other writer uses; it tells of which file it is, if there is room."""
     folder, _, name = path.rpartition("/")
     mark = uuid.uuid4().hex
     hidden = f".{name}.{mark}{ENDING}"
-    if len(hidden.encode(errors="surrogateescape")) > _LONGEST_NAME or "%" in name:
+    if len(hidden.encode(errors="surrogateescape")) > _LONGEST_NAME:
         hidden = f".{mark}{ENDING}"
     return f"{folder}/{hidden}" if folder or path.startswith("/") else hidden
 

@@ -7,20 +7,42 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from daskzarr.errors import StoreError
+from daskzarr.errors import StoreError, UnsupportedError
 from daskzarr.stores.remote.placing.hadoop_errors import error_for
 from daskzarr.stores.remote.placing.hidden import Steps
 
 _PATIENCE = (60, 600)  # seconds for a connection, and for a next byte
+_CONNECTIONS = 128
+_DATA = {"CREATE", "OPEN", "RENAME"}
 _BYTES = {"content-type": "application/octet-stream"}
 
 
 def ask(fs: Any, method: str, operation: str, path: str, **parameters: str) -> Any:
-    """One request to the name server; its answer, which may send on to another address."""
+    """One request to the name server; its answer, which may send on to another address.
+
+    Raises
+    ------
+    UnsupportedError
+        For a name with ``%``, of a file that is to be read or written. Data servers of Hadoop 2 take that for the
+        beginning of a code, and would read or write another file.
+    """
+    if operation in _DATA and "%" in path + parameters.get("destination", ""):
+        raise UnsupportedError(f"{path!r} cannot be reached over WebHDFS, as there is a '%' in it: use hdfs://")
+    _widen(fs.session)
     url = fs._apply_proxy(fs.url + quote(path, safe="/="))
     parameters = {**parameters, **fs.pars, "op": operation}
     answer = fs.session.request(method, url, params=parameters, allow_redirects=False, timeout=_PATIENCE)
     return checked(answer, path)
+
+
+def _widen(session: Any) -> None:
+    """Let a session keep more connections than the ten it would: it would tell of each that it drops."""
+    from requests.adapters import HTTPAdapter
+
+    for scheme in ("http://", "https://"):
+        adapter = session.adapters.get(scheme)
+        if type(adapter) is HTTPAdapter and adapter._pool_maxsize < _CONNECTIONS:
+            session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
 
 
 def checked(answer: Any, path: str) -> Any:
@@ -43,7 +65,7 @@ def _error_of_status(status: int, path: str) -> OSError:
     return ConnectionError(text) if status == 429 or status >= 500 else StoreError(text)
 
 
-def _sent_on(fs: Any, answer: Any, method: str, path: str, **request: Any) -> Any:
+def sent_on(fs: Any, answer: Any, method: str, path: str, **request: Any) -> Any:
     """The answer of the data server that the name server has named."""
     where = answer.headers.get("Location")
     if where is None:
@@ -54,7 +76,7 @@ def _sent_on(fs: Any, answer: Any, method: str, path: str, **request: Any) -> An
 def _write(fs: Any, path: str, value: bytes) -> None:
     """The name server says which data server takes the bytes; folders are made too."""
     answer = ask(fs, "PUT", "CREATE", path, overwrite="true")
-    answer = checked(_sent_on(fs, answer, "PUT", path, data=value, headers=_BYTES), path)
+    answer = checked(sent_on(fs, answer, "PUT", path, data=value, headers=_BYTES), path)
     if answer.status_code != 201:
         raise StoreError(f"WebHDFS did not write {path!r} (HTTP status {answer.status_code})")
 

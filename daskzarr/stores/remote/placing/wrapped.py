@@ -33,8 +33,9 @@ def kind(fs: Any) -> str:
 @cache
 def _kind(cls: Any) -> str:
     """The kind of the nearest class that is known."""
-    names = (f"{above.__module__}.{above.__qualname__}" for above in cls.__mro__)
-    return next((_KINDS[name] for name in names if name in _KINDS), "")
+    names = [f"{above.__module__}.{above.__qualname__}" for above in cls.__mro__]
+    found = next((_KINDS[name] for name in names if name in _KINDS), "")
+    return "" if found == "folder" and names[0] not in _KINDS else found  # one with ways of its own is asked itself
 
 
 def innermost(fs: Any, path: str) -> tuple[Any, str]:
