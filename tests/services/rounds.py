@@ -109,7 +109,7 @@ def folder(base, name):
 
 def by_fsspec(base, name):
     """The same, by fsspec's file system for the URL: obstore may be preferred to it otherwise."""
-    return Place(fsspec.get_mapper(f"{base.url}/{name}", **base.options))
+    return Place(f"fsspec::{base.url}/{name}", base.options)
 
 
 def in_file(form):
@@ -199,13 +199,9 @@ def folder_contents(folder):
 
 def fsspec_contents(place):
     """All files below a URL."""
-    fs, root = fsspec.core.url_to_fs(place.url, **place.options or {}, skip_instance_cache=True)
+    url = place.url.removeprefix("fsspec::")
+    fs, root = fsspec.core.url_to_fs(url, **place.options or {}, skip_instance_cache=True)
     return {path[len(root.rstrip("/")) + 1 :]: fs.cat_file(path) for path in fs.find(root)}
-
-
-def mapper_contents(place):
-    """All files of an fsspec mapper."""
-    return dict(place.url)
 
 
 def sftp_contents(place):
@@ -294,11 +290,11 @@ KINDS = listed(
     Kind("redis", under_prefix, redis_contents, "REDIS", ("redis",)),
     Kind("mongodb", in_collection, mongodb_contents, "MONGODB", ("pymongo",)),
     Kind("s3", folder, fsspec_contents, "S3", ("s3fs",), zarr=ZARR),
-    Kind("s3 by s3fs", by_fsspec, mapper_contents, "S3", ("s3fs",)),
+    Kind("s3 by s3fs", by_fsspec, fsspec_contents, "S3", ("s3fs",)),
     Kind("s3_moto", folder, fsspec_contents, "S3_MOTO", ("s3fs",), zarr=ZARR),
     # zarr-python asks for the end of a shard by a range that Azure does not know.
     Kind("azure", folder, fsspec_contents, "AZURE", ("adlfs",), zarr=("v2",)),
-    Kind("azure by adlfs", by_fsspec, mapper_contents, "AZURE", ("adlfs",)),
+    Kind("azure by adlfs", by_fsspec, fsspec_contents, "AZURE", ("adlfs",)),
     Kind("gcs", folder, fsspec_contents, "GCS", ("gcsfs",), zarr=ZARR),
     Kind("hdfs", folder, fsspec_contents, "HDFS", ("hdfs_native",)),
     Kind("hdfs by pyarrow", by_pyarrow, pyarrow_contents, "HDFS", ("pyarrow", "hdfs_native")),

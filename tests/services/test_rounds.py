@@ -134,13 +134,16 @@ def test_a_certificate_that_nobody_vouches_for_is_an_error(threads, served_folde
         daskzarr.from_zarr(folder(address("HTTPS"), Path(served_folder.url).name).url, "g/a")
 
 
+CACHES = ["simplecache", "filecache", "blockcache"]
+
+
 def before(place, cache, folder):
     """The same place seen through a cache."""
     return Place(f"{cache}::{place.url}", {"s3": place.options, cache: {"cache_storage": str(folder)}})
 
 
 @pytest.mark.parametrize("runner", ["threads", "cluster"])
-@pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache"])
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_cache_before_a_store(cache, runner, tmp_path, request):
     kind = KINDS["s3"]
     kind.require()
@@ -151,9 +154,9 @@ def test_a_cache_before_a_store(cache, runner, tmp_path, request):
         read_round(before(place, cache, tmp_path / "cache"), "v3 sharded")
 
 
-@pytest.mark.parametrize("cache", ["simplecache", "filecache"])
+@pytest.mark.parametrize("cache", CACHES)
 def test_what_is_written_through_a_cache_is_read_from_it(cache, threads, tmp_path):
-    """What others write behind it is not, and a ``blockcache`` is only for reading: docs/stores.md says so."""
+    """What others write behind it is not: docs/stores.md says so."""
     kind = KINDS["s3"]
     kind.require()
     place = kind.place(tmp_path)

@@ -916,6 +916,7 @@ def test_a_program_that_writes_without_asking(store):
     store.set("d", b"4")
     store.finish()
     assert listed(store.path) == {"a": b"1", "c": b"3", "d": b"4"}
+    assert zipfile.ZipFile(store.path).comment == b""
 
 
 def test_a_short_write_is_completed(store, monkeypatch):

@@ -19,22 +19,26 @@ from daskzarr.stores.zip.records import CENTRAL, LOCAL, LOCAL_SIZE, End, damaged
 
 _TAILS = (2**12, 2**16 + 2**12)
 _PIECE = 2**26
-_TEXT = b" daskzarr writes here: %08x %016x %016x %08x"
-_MARK = re.compile(rb" daskzarr writes here: ([0-9a-f]{8}) ([0-9a-f]{16}) ([0-9a-f]{16}) ([0-9a-f]{8})\Z")
-MARK_SIZE = 86
+_TEXT = b" daskzarr writes here: %08x %016x %016x %08x %016x"
+_MARK = re.compile(
+    rb" daskzarr writes here: ([0-9a-f]{8}) ([0-9a-f]{16}) ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{16})\Z"
+)
+MARK_SIZE = 103
 
 
 class Mark(NamedTuple):
     """What the comment of a zip file says of the write that is under way in it.
 
     ``session`` is the number of the write, ``start`` where what it appends begins, ``prior`` where the end before this
-    one stops, ``checksum`` that of the copy of the directory.
+    one stops, ``checksum`` that of the copy of the directory. ``stop`` is where the file ends: in one that another
+    program has changed, which kept the comment, the mark says nothing.
     """
 
     session: int
     start: int
     prior: int
     checksum: int
+    stop: int
 
     def text(self) -> bytes:
         """What stands behind the comment of the file's own."""
@@ -85,9 +89,10 @@ class Directory:
 
 
 def mark_at(file: OpenFile, size: int) -> Mark | None:
-    """The mark that a file of a size ends in."""
+    """The mark that a file of a size ends in, if it is of a file of this size."""
     found = _MARK.search(file.read(max(size - MARK_SIZE, 0), MARK_SIZE))
-    return None if found is None else Mark(*(int(number, 16) for number in found.groups()))
+    mark = None if found is None else Mark(*(int(number, 16) for number in found.groups()))
+    return mark if mark is not None and mark.stop == size else None
 
 
 def read_directory(file: OpenFile, size: int) -> Directory:
@@ -110,7 +115,7 @@ def _directory(file: OpenFile, size: int) -> Directory | None:
         before = max(size - length, 0)
         for end in last_end(file.read(before, size - before), before):
             if mark is None and (not end.nbytes or file.read(end.directory, len(CENTRAL)) == CENTRAL):
-                return Directory(_records(file, end), end)
+                return Directory(_records(file, end), end._replace(comment=_MARK.sub(b"", end.comment)))
             if mark is not None and end.stop == size and end.comment.endswith(text):
                 found = Directory(_records(file, end), end._replace(comment=end.comment[: -len(text)]), mark)
                 return found if found.checksum == mark.checksum else None

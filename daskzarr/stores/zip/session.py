@@ -210,21 +210,19 @@ class Session:
         if self._at + nbytes <= self._limit:
             return
         least = max(self._at + nbytes, self.file.state()[2])
-        mark = Mark(self._number, self._start, self._stop, zlib.crc32(self._old))
-        comment = self._end.comment + mark.text()
-        if len(comment) > MOST_COMMENT:
+        if len(self._end.comment) + MARK_SIZE > MOST_COMMENT:
             raise UnsupportedError("this zip file has a comment so long that nothing can be noted in it; shorten that")
         room = min(max(least // 4, _ROOM), _MOST_ROOM)
         try:
-            self._put_copy(least + room, comment)
+            self._put_copy(least + room)
         except OSError as error:
             self.file.cut(self._size)
             if error.errno != errno.EFBIG:
                 raise
-            self._put_copy(least, comment)
+            self._put_copy(least)
         self._size = self._stop
 
-    def _put_copy(self, least: int, comment: bytes) -> None:
+    def _put_copy(self, least: int) -> None:
         """Let the file end in a copy of the old directory.
 
         A kill may stop a write where a page ends, and a power failure keep any of its pages. So the mark comes first,
@@ -232,11 +230,11 @@ class Session:
         a page, the last one of what is written.
         """
         place = -(-least // _PAGE) * _PAGE
-        copy = self._copy_at(place, comment)
+        copy = self._copy_at(place)
         beyond = (place + len(self._old)) % _PAGE
         if beyond + len(copy) - len(self._old) > _PAGE:
             place += _PAGE - beyond
-            copy = self._copy_at(place, comment)
+            copy = self._copy_at(place)
         if len(copy) > _PAGE:
             self.file.sync()  # of much, so that there is little for the next, and other programs wait for little
             self.file.write(place + len(copy) - MARK_SIZE, copy[-MARK_SIZE:])
@@ -247,9 +245,12 @@ class Session:
         self._limit = place
         self._stop = place + len(copy)
 
-    def _copy_at(self, place: int, comment: bytes) -> bytes:
-        """The old directory and what ends the file, for a place."""
-        return self._old + end_records(self._end.entries, place, len(self._old), self._end.shift, comment)
+    def _copy_at(self, place: int) -> bytes:
+        """The old directory and what ends the file, with the mark, for a place."""
+        end = (self._end.entries, place, len(self._old), self._end.shift)
+        stop = place + len(self._old) + len(end_records(*end, self._end.comment)) + MARK_SIZE
+        mark = Mark(self._number, self._start, self._stop, zlib.crc32(self._old), stop)
+        return self._old + end_records(*end, self._end.comment + mark.text())
 
     def _take_over(self) -> None:
         """Go through what a killed write has appended, as far as it came."""
