@@ -479,6 +479,25 @@ def test_what_may_only_be_read(locked_folder, journal):
             reading.set("a", b"2")
 
 
+def test_what_is_not_in_the_file_yet_is_not_passed_over(store):
+    store.set("a", b"1")
+    assert os.path.getsize(store.path + "-wal")
+    with pytest.raises(StoreError, match=r"a\.db-wal"):
+        SQLiteStore(store.path, immutable=True).get("a")
+
+
+def test_an_interrupt_leaves_no_transaction_open(store):
+    store.set("a", b"1")
+    connection = sqlite_connection.connected(store._at)
+    for request in (lambda: store.set("a", b"2"), lambda: store.get("a"), lambda: list(store.get_many(["a"]))):
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM zarr").fetchall()  # as one who is interrupted leaves it
+        request()
+        assert not connection.in_transaction
+    with contextlib.closing(sqlite3.connect(store.path)) as other:
+        assert other.execute("SELECT v FROM zarr").fetchall() == [(b"2",)]
+
+
 def test_notes_lie_beside_the_file(store):
     assert store.sibling(".daskzarr") == LocalStore(store.path + ".daskzarr")
     assert store.synced().sibling(".daskzarr") == LocalStore(store.path + ".daskzarr", sync=True)

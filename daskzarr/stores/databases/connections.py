@@ -152,10 +152,15 @@ def abandon(connection: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def stamp(path: str) -> tuple[int, int] | None:
-    """What tells a file from another one that takes its place; None where there is none."""
+def stat_of(path: str) -> os.stat_result | None:
+    """What the system says of a file; None where there is none."""
     try:
-        found = os.stat(path)
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino
+
+
+def stamp(path: str) -> tuple[int, int] | None:
+    """What tells a file from another one that takes its place; None where there is none."""
+    found = stat_of(path)
+    return None if found is None else (found.st_dev, found.st_ino)

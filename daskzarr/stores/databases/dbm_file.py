@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from daskzarr.errors import StoreError, UnsupportedError
-from daskzarr.stores.databases.connections import PerProcess, on_fork
+from daskzarr.stores.databases.connections import PerProcess, on_fork, stat_of
 from daskzarr.stores.local.folders import make_folder
 
 try:
@@ -172,11 +172,10 @@ def _state(path: str) -> _State:
 
 def _stat(path: str) -> tuple[int, int, int] | None:
     """Number, size and time of a file, if there is one."""
-    try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    found = stat_of(path)
+    if found is None or stat.S_ISDIR(found.st_mode):
         return None
-    return None if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_size, found.st_mtime_ns)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(path: str) -> int:

@@ -160,7 +160,7 @@ class Inside(AbstractContextManager[Any]):
         if error is None:
             environment.leave()
             return
-        size = environment.env.info()["map_size"] if type(error).__module__ == "lmdb" else 0
+        size = environment.env.info()["map_size"] if type(error).__module__.partition(".")[0] == "lmdb" else 0
         environment.leave()
         if size and _mended(environment, error, size):
             raise _Again(error) from None

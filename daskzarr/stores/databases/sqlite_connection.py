@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from daskzarr.errors import DaskZarrError, MetadataError, StoreError, StorePermissionError, UnsupportedError
-from daskzarr.stores.databases.connections import PerThread, stamp
+from daskzarr.stores.databases.connections import PerThread, stamp, stat_of
 from daskzarr.stores.local.folders import existing, make_folder, settle
 
 Connection = sqlite3.Connection
@@ -75,10 +75,9 @@ def connected(at: Opening) -> Connection | None:
     """This thread's connection to a file; None where there is no file."""
     held = _threads.find(at.key)
     now = time.monotonic()
-    if held is not None and now - held.checked < _FRESH and held.checked > _replaced:
-        return held.connection
-    held = _held(at, stamp(at.path), now)
-    return None if held is None else held.connection
+    if held is None or now - held.checked >= _FRESH or held.checked <= _replaced:
+        held = _held(at, stamp(at.path), now)
+    return None if held is None else _idle(held.connection)
 
 
 def connected_to_write(at: Opening) -> Connection:
@@ -95,7 +94,14 @@ def connected_to_write(at: Opening) -> Connection:
     if at.table not in held.tables:
         _prepare(held.connection, at)
         held.tables.add(at.table)
-    return held.connection
+    return _idle(held.connection)
+
+
+def _idle(connection: Connection) -> Connection:
+    """The connection in no transaction: one that an interrupt left open would keep all writes to itself."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    return connection
 
 
 def _held(at: Opening, file: tuple[int, int] | None, now: float) -> _Open | None:
@@ -110,6 +116,11 @@ def _held(at: Opening, file: tuple[int, int] | None, now: float) -> _Open | None
         _threads.drop(at.key)
     if file is None:
         return None
+    if at.immutable and (wal := stat_of(at.path + "-wal")) is not None and wal.st_size:
+        raise StoreError(
+            f"{at.path} cannot be read as one that nobody changes: what was written last is in {at.path}-wal; open it "
+            "where it can be written, so that SQLite puts that in its place"
+        )
     held = _Open(_open(at, "ro&immutable=1" if at.immutable else "rw"), file, now)
     _threads.keep(at.key, held)
     return held

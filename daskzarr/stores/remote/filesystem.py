@@ -116,7 +116,8 @@ class FilesystemStore:
         if not access(self.fs).quotes:
             return f"{self.root}/{key}" if self.root and key else self.root or key
         root, mark, query = self.root.partition("?")
-        return f"{root}/{quote(key, safe=_URL_SAFE)}{mark}{query}" if key else self.root
+        key = quote(key, safe=_URL_SAFE)
+        return f"{root}/{key}{mark}{query}" if root and key else self.root or key
 
     # Reading
 

@@ -20,10 +20,9 @@ from daskzarr.stores.zip.records import CENTRAL, LOCAL, LOCAL_SIZE, End, damaged
 _TAILS = (2**12, 2**16 + 2**12)
 _PIECE = 2**26
 _TEXT = b" daskzarr writes here: %08x %016x %016x %08x %016x"
-_MARK = re.compile(
-    rb" daskzarr writes here: ([0-9a-f]{8}) ([0-9a-f]{16}) ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{16})\Z"
-)
-MARK_SIZE = 103
+_NUMBER, _PLACE = rb"([0-9a-f]{8})", rb"([0-9a-f]{16})"
+_MARK = re.compile(b" daskzarr writes here: " + b" ".join((_NUMBER, _PLACE, _PLACE, _NUMBER, _PLACE)) + rb"\Z")
+MARK_SIZE = len(_TEXT % (0, 0, 0, 0, 0))
 
 
 class Mark(NamedTuple):

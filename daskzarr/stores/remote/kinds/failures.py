@@ -95,11 +95,12 @@ def _code(error: BaseException) -> str:
 
 def _status(error: BaseException) -> int | None:
     """The status of HTTP that an error stands for."""
+    number: Any
     answer = getattr(error, "response", None)
-    if isinstance(answer, Mapping):
-        about = answer.get("ResponseMetadata")
-        named: list[Any] = [about.get("HTTPStatusCode") if isinstance(about, Mapping) else None]
-    else:
-        named = [getattr(error, name, None) for name in ("status", "status_code", "code")]
-        named.append(getattr(answer, "status_code", None))
-    return next((int(number) for number in named if str(number).isdecimal()), None)
+    about = answer.get("ResponseMetadata") if isinstance(answer, Mapping) else None
+    if isinstance(about, Mapping):
+        number = about.get("HTTPStatusCode")
+    else:  # only the first that is there: a client library may warn of another name it had for it
+        named = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+        number = next((each for each in named if each is not None), getattr(answer, "status_code", None))
+    return int(number) if str(number).isdecimal() else None

@@ -9,6 +9,7 @@ from daskzarr.errors import StoreError, StorePermissionError
 from daskzarr.stores.credentials import without_credentials
 from daskzarr.stores.remote.kinds.answer import Answer, Entry, content_range, first_asked, range_header
 
+_SENT = (200, 203, 206)
 _MISSING = (404, 410)
 _REFUSED = (401, 403, 407)
 
@@ -32,13 +33,13 @@ async def ask(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
         headers["Range"] = range_header(wanted)
     async with session.get(url, headers=headers, **options) as reply:
         status = reply.status
+        if status in _SENT and reply.history and _is_folder(url, reply.url):
+            raise FileNotFoundError(without_credentials(path))
         if status == 206:
             answer = await _partial(reply)
         elif status == 416 and wanted is not None:
             answer = _unsatisfied(reply, wanted)
-        elif status in (200, 203):
-            if reply.history and _is_folder(url, reply.url):
-                raise FileNotFoundError(without_credentials(path))
+        elif status in _SENT:
             body = await reply.read()
             return Answer(body, 0, len(body), reply.headers.get("ETag"))
         else:
