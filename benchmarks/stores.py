@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -30,13 +31,13 @@ import dask
 import dask.array as da
 import fsspec
 import numpy as np
-from daskzarr.testing.slow_filesystem import SlowFileSystem
 
 import daskzarr
 from benchmarks.paired import measure, save, show
 from benchmarks.read_write import field
+from daskzarr.testing.slow_filesystem import SlowFileSystem
 
-Contenders = tuple[str, dict[str, Callable[[], Any]]]
+Contenders = tuple[str, dict[str, Callable[[], Any]], Callable[[], Any]]
 
 LATENCY = 0.05
 IN_FLIGHT = 16
@@ -55,7 +56,28 @@ def _zarr_read(url: str, options: dict[str, Any] | None, **more: Any) -> Any:
 
 def _zarr_write(array: da.Array, url: str, options: dict[str, Any] | None) -> None:
     """The same with Dask and zarr-python."""
-    array.to_zarr(url, storage_options=options, overwrite=True)
+    array.to_zarr(url, storage_options=options, compressor=None)
+
+
+def _nothing() -> None:
+    """Nothing has to be prepared."""
+
+
+class Places:
+    """Places that nothing was written to yet, below a prefix of a file system."""
+
+    def __init__(self, fs: Any, url: str) -> None:
+        self._fs, self._url, self._numbers = fs, url, itertools.count()
+
+    def new(self) -> str:
+        """The next one."""
+        return f"{self._url}-new/{next(self._numbers)}"
+
+    def clear(self) -> None:
+        """Remove what was written."""
+        if self._fs.exists(f"{self._url}-new"):
+            self._fs.rm(f"{self._url}-new", recursive=True)
+        self._fs.invalidate_cache()
 
 
 # A store that answers late
@@ -114,6 +136,7 @@ def _late(url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: An
                 "daskzarr, chunks=auto, sum": lambda: read(chunks=(640, 640)).sum().compute(),
                 "dask + zarr-python": lambda: _zarr_read(f"{url}-peer", options),
             },
+            _nothing,
         ),
     )
 
@@ -130,15 +153,17 @@ def _late(url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: An
 
     data = cells[:64, :64].tobytes()
     small = da.from_array(cells, chunks=(64, 64))
+    places = Places(fs, url)
     yield (
         "write",
         (
             base,
             {
                 base: put,
-                "daskzarr": lambda: write(array, f"{url}-ours", overwrite=True),
-                "dask + zarr-python": lambda: _zarr_write(small, f"{url}-zarr", options),
+                "daskzarr": lambda: write(array, places.new()),
+                "dask + zarr-python": lambda: _zarr_write(small, places.new(), options),
             },
+            _nothing,
         ),
     )
 
@@ -238,15 +263,18 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
                 "tensorstore": lambda: ts.open(spec, read=True).result().read().result(),
                 "dask + zarr-python": lambda: _zarr_read(place, options),
             },
+            _nothing,
         ),
     )
     metadata = {"node_type": "array", "zarr_format": 3, "shape": list(cells.shape), "data_type": "float32"}
     metadata["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": [512, 512]}}
     metadata["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
+    places = Places(fs, place)
+
     def tensorstore_write() -> None:
-        kvstore = {**spec["kvstore"], "path": f"{prefix}-ts/"}  # type: ignore[dict-item]
-        opened = ts.open({**spec, "kvstore": kvstore, "metadata": metadata, "create": True, "delete_existing": True})
+        kvstore = {**spec["kvstore"], "path": places.new().partition(bucket + "/")[2] + "/"}  # type: ignore[dict-item]
+        opened = ts.open({**spec, "kvstore": kvstore, "metadata": metadata, "create": True})
         opened.result().write(cells).result()
 
     yield (
@@ -255,16 +283,17 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
             base,
             {
                 base: lambda: at_once(lambda index: obstore.put(store, f"w/{index[0]}/{index[1]}", chunk)),
-                "daskzarr": lambda: write(array, place + "-ours", overwrite=True),
+                "daskzarr": lambda: write(array, places.new()),
                 "daskzarr, 16 chunks a task": lambda: write(
-                    array.rechunk((2048, 2048)), place + "-ours2", chunks=(512, 512), overwrite=True
+                    da.from_array(cells, chunks=(2048, 2048)), places.new(), chunks=(512, 512)
                 ),
                 "daskzarr, s3fs": lambda: daskzarr.to_zarr(
-                    array, fs.get_mapper(place + "-s3fs"), journal=False, compressors=None, overwrite=True
+                    array, fs.get_mapper(places.new()), journal=False, compressors=None
                 ),
                 "tensorstore": tensorstore_write,
-                "dask + zarr-python": lambda: _zarr_write(array, place + "-zarr", options),
+                "dask + zarr-python": lambda: _zarr_write(array, places.new(), options),
             },
+            places.clear,
         ),
     )
 
@@ -366,12 +395,16 @@ def _loops(
 
     ours()
     put()
-    yield "get", ("loop", {"loop": get, "daskzarr, get": lambda: [store.get(key) is None for key in keys]})
+    yield "get", ("loop", {"loop": get, "daskzarr, get": lambda: [store.get(key) is None for key in keys]}, _nothing)
     yield (
         "get_many",
-        ("loop", {"loop": get_all, "daskzarr, get_many": lambda: [each is None for each in store.get_many(keys)]}),
+        (
+            "loop",
+            {"loop": get_all, "daskzarr, get_many": lambda: [each is None for each in store.get_many(keys)]},
+            _nothing,
+        ),
     )
-    yield "set", ("loop", {"loop": put, "daskzarr, set": ours})
+    yield "set", ("loop", {"loop": put, "daskzarr, set": ours}, _nothing)
 
 
 def _server(name: str) -> tuple[str, dict[str, Any]]:
@@ -415,13 +448,13 @@ def main() -> None:
         folder = tempfile.mkdtemp(dir=os.environ.get("DASKZARR_BENCH_DIR"))
         try:
             with dask.config.set(scheduler="threads", num_workers=THREADS):
-                for part, (base, contenders) in CASES[case](folder, options.size):
+                for part, (base, contenders, prepare) in CASES[case](folder, options.size):
                     if not part.startswith(options.part):
                         continue
                     contenders = {k: v for k, v in contenders.items() if k not in options.without}
                     title = f"{case}, {part}, {options.size} objects"
                     title += f" ({bounds(options.size)})" if case in ("latency", "relay") else ""
-                    results[title] = measure(contenders, options.rounds, base)
+                    results[title] = measure(contenders, options.rounds, base, prepare)
                     show(title, results[title], base)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

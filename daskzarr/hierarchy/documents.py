@@ -28,7 +28,7 @@ from daskzarr.stores import (
     WritableStore,
     without_credentials,
 )
-from daskzarr.stores.retries import get_many, persist
+from daskzarr.stores.retries import attempts_of, get_many, persist
 
 _DOTTED = re.compile(r"\d+(\.\d+)+")
 
@@ -198,7 +198,9 @@ def store_error(doing: str, error: Exception, location: Location, key: str) -> D
         return error.locate(url=location.store.url, node=location.path, chunk_key=key)
     refused = isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403)  # HTTP
     kind = StorePermissionError if refused else StoreError
-    text = without_credentials(f"{doing} failed: {type(error).__name__}: {error}")
+    attempts = attempts_of(error)
+    times = f" after {attempts} attempts" if attempts > 1 else ""
+    text = without_credentials(f"{doing} failed{times}: {type(error).__name__}: {error}")
     return kind(text, url=location.store.url, node=location.path, chunk_key=key)
 
 

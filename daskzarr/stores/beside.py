@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.protocol import Location, SiblingStore, Store
-from daskzarr.stores.remote.filesystem import FilesystemStore, is_top
+from daskzarr.stores.remote.beside_root import is_top
+from daskzarr.stores.remote.filesystem import FilesystemStore
 from daskzarr.stores.remote.objects import ObjectStore
 
 _ENDING = ".daskzarr"

@@ -110,8 +110,8 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
         local = os.path.abspath(os.path.expanduser(path if separator else url))
         zipped = opener("zip") if local.lower().endswith(".zip") and not os.path.isdir(local) else None
         return zipped.from_url(local, options) if zipped is not None else LocalStore(local)
-    first, chained, _ = url.partition("::")
-    own = opener(first if chained else protocol) if first != "zip" else None  # a zip file elsewhere is fsspec's
+    scheme = "obstore" if url.startswith("obstore::") else protocol
+    own = None if scheme == "zip" and "::" in url else opener(scheme)  # a zip file in another store is fsspec's
     if own is not None:
         return own.from_url(url, options)
     preferred = preferred_objects(url, options)

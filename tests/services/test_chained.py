@@ -1,4 +1,4 @@
-"""Chains for real: caches of web and object stores, folders of them, and references into them, as JSON and in tables."""
+"""Chains for real: caches of web and object stores, folders of them, references into them (JSON and tables)."""
 
 import json
 import os
@@ -85,12 +85,12 @@ class TestReferences(StoreContract):
     """Keys that refer to parts of one object, as those made of other formats do."""
 
     protocols = READING
-    test_pickles_in_use = None  # what is referred to here is made anew by each seed
-    test_opened_twice_is_the_same_place = None
+    test_opened_twice_is_the_same_place = None  # references are read when a store is opened
 
     @pytest.fixture(params=["S3", "HTTP"])
-    def store(self, request):
-        self.references = {}
+    def store(self, request, tmp_path):
+        self.references = tmp_path / "references.json"
+        self.references.write_text("{}")
         if request.param == "S3":
             self.data, options = bucket()
             remote = {"remote_protocol": "s3", "remote_options": options}
@@ -99,7 +99,7 @@ class TestReferences(StoreContract):
             url, _ = place("HTTP")
             self.data, remote = LocalStore(f"{top}/{url.rpartition('/')[2]}"), {"remote_protocol": "http"}
             self.url = url + "/data"
-        fs = fsspec.filesystem("reference", fo=self.references, **remote)
+        fs = fsspec.filesystem("reference", fo=str(self.references), **remote)
         yield FilesystemStore(fs, "", "reference://")
         self.data.delete_below("")
 
@@ -110,6 +110,7 @@ class TestReferences(StoreContract):
         for key, value in values.items():
             store.fs.references[key] = [self.url, begin, len(value)]
             begin += len(value)
+        self.references.write_text(json.dumps({"version": 1, "refs": store.fs.references}))
 
 
 @pytest.mark.parametrize("where", ["here", "S3"])

@@ -30,10 +30,12 @@ def of_thread(fs: Any) -> Any:
 
 
 class _Connection:
-    """A login, and how many channels it has."""
+    """A login, and how many channels it has. Without a file system it is made when it is first needed."""
 
-    def __init__(self, fs: Any) -> None:
+    def __init__(self, fs: Any = None) -> None:
         self.fs = fs
+        self.is_own = fs is None
+        self.spare: Any = None  # the channel that comes with a login of our own
         self.lock = threading.Lock()
         self.channels = 0
         self.most = _CHANNELS
@@ -44,11 +46,13 @@ class _Connection:
         return self.fs is not None and (transport is None or not transport.is_active())
 
     def open(self, fs: Any) -> Any:
-        """A new channel; the connection is made first if there is none."""
+        """A channel that nobody else has; the connection is made first if there is none."""
         with self.lock:
             if self.fs is None:
                 self.fs = _logged_in(fs)
-        return self.fs.client.open_sftp()
+                self.spare = self.fs.ftp
+            ftp, self.spare = self.spare, None
+        return self.fs.client.open_sftp() if ftp is None else ftp
 
 
 class _Channel:
@@ -66,10 +70,10 @@ def _close(connection: _Connection, ftp: Any, process: int) -> None:
     if process != os.getpid():
         _inherited.append((connection, ftp))
         return
-    with _lock:
-        connection.channels -= 1
     with contextlib.suppress(Exception):
         ftp.close()
+    with _lock:
+        connection.channels -= 1
 
 
 class _OfThisThread(threading.local):
@@ -92,9 +96,11 @@ def _opened(place: str, fs: Any) -> _Channel:
         except BaseException as error:
             with _lock:
                 connection.channels -= 1
-                if not isinstance(error, paramiko.ChannelException) or connection.channels < 1:
+                if not isinstance(error, paramiko.ChannelException):
                     raise
                 connection.most = connection.channels  # this server allows fewer
+                if connection.is_own and not connection.most:
+                    raise
 
 
 def _with_room(place: str, fs: Any) -> _Connection:
@@ -104,7 +110,7 @@ def _with_room(place: str, fs: Any) -> _Connection:
         known[:] = [connection for connection in known if not connection.is_lost()]
         found = next((connection for connection in known if connection.channels < connection.most), None)
         if found is None:
-            found = _Connection(None)
+            found = _Connection()
             known.append(found)
         found.channels += 1
         return found

@@ -50,16 +50,15 @@ async def _connect_again(fs: Any) -> None:
 @contextlib.contextmanager
 def _errors_of_python(path: str) -> Iterator[None]:
     """asyncssh's errors as those of Python that say the same."""
-    from asyncssh import ConnectionLost
-    from asyncssh.sftp import SFTPConnectionLost, SFTPNoConnection, SFTPNoSuchFile, SFTPPermissionDenied
+    from asyncssh import ConnectionLost, PermissionDenied, sftp
 
     try:
         yield
-    except SFTPNoSuchFile as error:
+    except (sftp.SFTPNoSuchFile, sftp.SFTPNotADirectory) as error:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
-    except SFTPPermissionDenied as error:
+    except (PermissionDenied, sftp.SFTPPermissionDenied) as error:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from error
-    except (ConnectionLost, SFTPConnectionLost, SFTPNoConnection) as error:
+    except (ConnectionLost, sftp.SFTPConnectionLost, sftp.SFTPNoConnection) as error:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), path) from error
 
 
