@@ -18,7 +18,7 @@ from daskzarr.chunk_grid import Box
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.graph.read import sources
 from daskzarr.hierarchy import StoredArray, writable
-from daskzarr.stores import Location
+from daskzarr.stores import Location, of_one_process
 
 
 def check_array(arr: Any) -> None:
@@ -100,8 +100,11 @@ def check_cast(arr: da.Array, dtype: np.dtype[Any], location: Location) -> None:
 
 def check_store(arr: da.Array, location: Location) -> None:
     """The store has to be one that can be written, from wherever the tasks run."""
-    if not writable(location).shared:
-        _refuse_cluster(arr, location)
+    store = writable(location)
+    if not store.shared:
+        _refuse_cluster(arr, location, "a store that only this process can write")
+    elif of_one_process(store) and not _inside():
+        _refuse_cluster(arr, location, "a file that one process writes at a time")
 
 
 def reads_from(arr: da.Array, target: Location, box: Box | None = None) -> bool:
@@ -126,13 +129,20 @@ def _joined(url: str, path: str) -> str:
     return whole + "/"
 
 
-def _refuse_cluster(arr: da.Array, location: Location) -> None:
-    """Workers in other processes cannot write into this one's memory."""
+def _inside() -> bool:
+    """Whether the cluster at hand has its workers in this process."""
+    address = getattr(getattr(getattr(get_scheduler(), "__self__", None), "scheduler", None), "address", "")
+    return str(address).startswith("inproc://")
+
+
+def _refuse_cluster(arr: da.Array, location: Location, what: str) -> None:
+    """Workers in other processes cannot write there."""
     run = get_scheduler(collections=[arr])
     if run is get_processes or "distributed" in type(getattr(run, "__self__", None)).__module__:
         name = "multiprocessing" if run is get_processes else "distributed"
         raise UnsupportedError(
-            f"a store in this process's memory cannot be written from the {name} scheduler; use a path or a URL",
+            f"{what} cannot be written from the {name} scheduler; use a place that all processes can write, as a "
+            "folder or a URL of a server, or a scheduler of threads",
             url=location.store.url,
             node=location.path,
         )

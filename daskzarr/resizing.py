@@ -15,13 +15,13 @@ from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, rais
 from daskzarr.graph.batches import map_batches
 from daskzarr.graph.generation import note_write
 from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node, writable
-from daskzarr.hierarchy.documents import get_document
+from daskzarr.hierarchy.documents import finish, get_document
 from daskzarr.hierarchy.notes import notes_at
 from daskzarr.hierarchy.publishing import note_above, publish_metadata, with_shape
 from daskzarr.journal import Journal, begin, journal_for, journals_of, noted
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, v2, v3
 from daskzarr.receipt import Receipt
-from daskzarr.stores import ListableStore, Location
+from daskzarr.stores import ListableStore, Location, of_one_process
 from daskzarr.trimming import Item, Outskirts, Trim, trim_objects
 
 VERB = "resize"
@@ -278,8 +278,9 @@ def _trim(array: StoredArray, reach: tuple[int, ...] | None, note: Journal | Non
         return
     batch = min(max(len(items) // _LEAST_TASKS, 1), _MOST_IN_BATCH) if listable else 1
     # Only this process sees what is in its memory.
-    options = {} if handle.writer.shared else {"scheduler": "threads"}
+    options = {"scheduler": "threads"} if of_one_process(handle.writer) else {}
     map_batches(trim_objects, Trim(handle, note), items, batch).compute(**options)
+    finish(handle.store)
 
 
 def _undo_appends(array: StoredArray, note: Journal, place: Location | None) -> None:

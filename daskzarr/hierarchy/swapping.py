@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 from daskzarr.errors import MetadataError, NodeExistsError, NodeNotFoundError, StoreError
 from daskzarr.hierarchy.copying import names_below
-from daskzarr.hierarchy.documents import find_documents, get_document, list_dir, node_exists, set_document
+from daskzarr.hierarchy.documents import find_documents, finish, get_document, list_dir, node_exists, set_document
 from daskzarr.hierarchy.placing import delete_below, look_above, write_groups_above
 from daskzarr.hierarchy.registers import changing, enter, strike
 from daskzarr.hierarchy.swap_copying import delete, delete_others, get, is_document, put, rank
@@ -226,6 +226,7 @@ def _copy_in(staged: Staged, mark: Mark) -> None:
     for name, text in documents.items():
         if text is not None:
             put(place, name, text)
+    finish(place.store)
 
 
 def _copy(staged: Staged, mark: Mark, name: str) -> None:

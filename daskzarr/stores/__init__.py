@@ -26,6 +26,7 @@ from daskzarr.stores.protocol import (
     WritableStore,
     creates,
     node_path,
+    of_one_process,
     waits,
 )
 from daskzarr.stores.remote.filesystem import FilesystemStore
@@ -63,6 +64,7 @@ __all__ = [
     "durable",
     "locate",
     "node_path",
+    "of_one_process",
     "open_store",
     "parent",
     "waits",

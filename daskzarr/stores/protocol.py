@@ -260,6 +260,14 @@ def waits(store: Store) -> bool:
     return bool(getattr(store, "waits", False))
 
 
+def of_one_process(store: WritableStore) -> bool:
+    """Whether only one process writes what is in a store: the one whose memory it is, or the first that writes a file.
+
+    A store says the latter by an attribute ``one_process``.
+    """
+    return not store.shared or bool(getattr(store, "one_process", False))
+
+
 def get_each(store: Store, keys: Iterable[str]) -> Iterator[Buffer | None]:
     """``get_many`` for a store with nothing to overlap: one get after the other."""
     return map(store.get, keys)

@@ -88,6 +88,11 @@ class StoreWrapper:
         return bool(getattr(self.store, "can_create", True))
 
     @property
+    def one_process(self) -> bool:
+        """Whether only one process at a time writes to the store inside."""
+        return bool(getattr(self.store, "one_process", False))
+
+    @property
     def waits(self) -> bool:
         """Whether requests to the store inside mostly wait."""
         return waits(self.store)

@@ -229,7 +229,10 @@ _KINDS = {
         webhdfs.ask, webhdfs.children, webhdfs.below, webhdfs.clear, waits=True, apart=True
     ),
     "gcsfs.core.GCSFileSystem": _asynchronous(coroutines.CatFile(suffixes=True)),
-    "hdfs_native.fsspec.BaseFileSystem": Kind(hdfs.ask, hdfs.children, hdfs.below, hdfs.clear, waits=True, apart=True),
+    # What it keeps of connections to data servers is its parent's in a forked process, also if it is opened again.
+    "hdfs_native.fsspec.BaseFileSystem": Kind(
+        hdfs.ask, hdfs.children, hdfs.below, hdfs.clear, forks=False, waits=True, apart=True
+    ),
     "s3fs.core.S3FileSystem": _asynchronous(
         s3.ask, s3.children, s3.below, s3.clear, refuses=re.compile(r"\?versionId=")
     ),

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
 from daskzarr.stores.remote.kinds import coroutines, files
 from daskzarr.stores.remote.kinds.answer import Answer, Entry
 from daskzarr.stores.remote.placing import own_of_thread
+from daskzarr.stores.remote.placing.sftp import connected
+from daskzarr.stores.remote.placing.sshfs import channel
 
 _PACKET = 2**15
 
 
 def ask(fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
     """Each part of a file by paramiko, with all packets on their way at once."""
-    with own_of_thread(fs).ftp.open(path, "rb") as file:
+    own = own_of_thread(fs)
+    with connected(own), own.ftp.open(path, "rb") as file:
         noted = file.stat()
         if stat.S_ISDIR(noted.st_mode or 0):
             raise FileNotFoundError(path)  # a folder is no value
@@ -63,24 +66,9 @@ def clear(fs: Any, folder: str) -> None:
         ftp.rmdir(folder)
 
 
-@asynccontextmanager
-async def _channel(fs: Any) -> AsyncIterator[Any]:
-    """A channel of sshfs' connection; what is missing or refused raises as for Python's files."""
-    from asyncssh.misc import PermissionDenied
-    from asyncssh.sftp import SFTPNoSuchFile, SFTPNotADirectory, SFTPPermissionDenied
-
-    try:
-        async with fs._pool.get() as channel:
-            yield channel
-    except (SFTPNoSuchFile, SFTPNotADirectory) as error:
-        raise FileNotFoundError(error.reason) from error
-    except (SFTPPermissionDenied, PermissionDenied) as error:
-        raise PermissionError(error.reason) from error
-
-
 async def ask_asyncssh(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
     """A part of a file. sshfs' own way gives all of it, whatever is asked for."""
-    async with _channel(fs) as channel, channel.open(path, "rb") as file:
+    async with channel(fs, path) as found, found.open(path, "rb") as file:
         noted = await file.stat()
         if stat.S_ISDIR(noted.permissions or 0):
             raise FileNotFoundError(path)  # a folder is no value
@@ -91,15 +79,20 @@ async def ask_asyncssh(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
 
 async def children_asyncssh(fs: Any, folder: str) -> list[Entry]:
     """Files and folders directly below."""
+    from asyncssh.sftp import SFTPNoSuchFile
+
     lead = folder.rstrip("/") + "/"
     found = []
-    async with _channel(fs) as channel:
-        for each in await channel.readdir(folder or "."):
+    async with channel(fs, folder) as connection:
+        for each in await connection.readdir(folder or "."):
             noted = each.attrs
             if each.filename in (".", ".."):
                 continue
             if stat.S_ISLNK(noted.permissions or 0):
-                noted = await channel.stat(lead + each.filename)
+                try:
+                    noted = await connection.stat(lead + each.filename)
+                except SFTPNoSuchFile:  # it leads nowhere
+                    continue
             found.append(Entry(lead + each.filename, noted.size, stat.S_ISDIR(noted.permissions or 0)))
     return found
 
@@ -111,6 +104,6 @@ def below_asyncssh(fs: Any, folder: str) -> AsyncIterator[list[Entry]]:
 
 async def clear_asyncssh(fs: Any, folder: str) -> None:
     """Delete a folder and all in it; links, not what they lead to."""
-    async with _channel(fs) as channel:
-        if await channel.isdir(folder):
-            await channel.rmtree(folder)
+    async with channel(fs, folder) as connection:
+        if await connection.isdir(folder):
+            await connection.rmtree(folder)

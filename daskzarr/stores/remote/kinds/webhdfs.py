@@ -10,7 +10,7 @@ from daskzarr.errors import StoreError
 from daskzarr.stores.remote.kinds.answer import Answer, Entry
 from daskzarr.stores.remote.kinds.files import walk
 from daskzarr.stores.remote.placing.webhdfs import ask as request
-from daskzarr.stores.remote.placing.webhdfs import checked
+from daskzarr.stores.remote.placing.webhdfs import checked, sent_on
 
 
 def ask(fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
@@ -35,11 +35,21 @@ def _read(fs: Any, path: str, parameters: dict[str, str]) -> bytes:
     """Bytes of a file: the name server says which data server has them."""
     answer = request(fs, "GET", "OPEN", path, **parameters)
     while answer.status_code in (301, 302, 303, 307, 308):
-        answer = checked(fs.session.get(fs._apply_proxy(answer.headers["Location"]), allow_redirects=False), path)
+        answer = sent_on(fs, answer, "GET", path)
+        if answer.status_code == 404:
+            raise _unknown_to_data_server(fs, path)
+        answer = checked(answer, path)
     if answer.status_code != 200:
         raise StoreError(f"WebHDFS did not read {path!r} (HTTP status {answer.status_code})")
     body: bytes = answer.content
     return body
+
+
+def _unknown_to_data_server(fs: Any, path: str) -> Exception:
+    """Why a data server knows no file of which the name server said where it is."""
+    if _noted(fs, path)["type"] == "DIRECTORY":
+        return IsADirectoryError(path)
+    return StoreError(f"the data server of WebHDFS does not find {path!r}, which is there")
 
 
 def _noted(fs: Any, path: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from importlib import import_module
 from typing import Any
 
 from daskzarr.stores.remote.placing.hadoop_errors import telling
@@ -14,9 +15,7 @@ _TRIES = 20
 
 def _write(fs: Any, path: str, value: bytes) -> None:
     """A file by hdfs-native, which makes folders too."""
-    from hdfs_native import WriteOptions
-
-    options = WriteOptions()
+    options = import_module("hdfs_native").WriteOptions()
     options.overwrite = True
     options.create_parent = True
     with telling(path), fs.client.create(path, options) as file:

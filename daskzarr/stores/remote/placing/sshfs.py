@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from importlib import import_module
 from typing import Any, TypeVar
 
 from daskzarr.stores.remote.placing.hidden import Steps
@@ -50,15 +51,15 @@ async def _connect_again(fs: Any) -> None:
 @contextlib.contextmanager
 def _errors_of_python(path: str) -> Iterator[None]:
     """asyncssh's errors as those of Python that say the same."""
-    from asyncssh import ConnectionLost, PermissionDenied, sftp
-
+    asyncssh = import_module("asyncssh")
+    sftp = asyncssh.sftp
     try:
         yield
     except (sftp.SFTPNoSuchFile, sftp.SFTPNotADirectory) as error:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
-    except (PermissionDenied, sftp.SFTPPermissionDenied) as error:
+    except (asyncssh.PermissionDenied, sftp.SFTPPermissionDenied) as error:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from error
-    except (ConnectionLost, sftp.SFTPConnectionLost, sftp.SFTPNoConnection) as error:
+    except (asyncssh.ConnectionLost, sftp.SFTPConnectionLost, sftp.SFTPNoConnection) as error:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), path) from error
 
 
@@ -104,11 +105,10 @@ async def _make_folder(channel: Any, path: str) -> None:
 
 async def _type_at(channel: Any, path: str) -> str | None:
     """As the server says; what a link leads to."""
-    from asyncssh.sftp import SFTPNoSuchFile
-
+    missing = import_module("asyncssh.sftp").SFTPNoSuchFile
     try:
         return "directory" if stat.S_ISDIR((await channel.stat(path)).permissions or 0) else "file"
-    except SFTPNoSuchFile:
+    except missing:
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
@@ -37,12 +38,11 @@ def ask(fs: Any, method: str, operation: str, path: str, **parameters: str) -> A
 
 def _widen(session: Any) -> None:
     """Let a session keep more connections than the ten it would: it would tell of each that it drops."""
-    from requests.adapters import HTTPAdapter
-
+    usual = import_module("requests.adapters").HTTPAdapter
     for scheme in ("http://", "https://"):
         adapter = session.adapters.get(scheme)
-        if type(adapter) is HTTPAdapter and adapter._pool_maxsize < _CONNECTIONS:
-            session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        if type(adapter) is usual and adapter._pool_maxsize < _CONNECTIONS:
+            session.mount(scheme, usual(pool_maxsize=_CONNECTIONS))
 
 
 def checked(answer: Any, path: str) -> Any:
