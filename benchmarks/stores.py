@@ -95,12 +95,15 @@ def relay(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
     url, options = _server("S3")
     with _relayed(options) as late:
         fs, _ = fsspec.url_to_fs(url, **late)
-        yield from _late(f"{url}/{uuid.uuid4().hex}", late, _array((64, 64), (size // 20, 20)), fs)
+        place = f"{url}/{uuid.uuid4().hex}"
+        yield from _late(place, late, _array((64, 64), (size // 20, 20)), fs, _client(place, late))
 
 
-def _late(url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: Any) -> Iterator[tuple[str, Contenders]]:
-    """Reading and writing where each request takes long."""
-    array = da.from_array(cells, chunks=(640, 640))  # 100 objects a task
+def _late(
+    url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: Any, client: Any = None
+) -> Iterator[tuple[str, Contenders]]:
+    """Reading and writing where each request takes long; ``client`` is one of obstore's that does the same."""
+    array = da.from_array(cells, chunks=(cells.shape[0] // THREADS, cells.shape[1]))  # one task a thread
     write = partial(daskzarr.to_zarr, chunks=(64, 64), storage_options=options, journal=False, compressors=None)
     write(array, url)
     paths = [f"{fs._strip_protocol(url)}/c/{i}/{j}" for i, j in np.ndindex(cells.shape[0] // 64, cells.shape[1] // 64)]
@@ -124,17 +127,21 @@ def _late(url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: An
         f"{url}-peer", shape=cells.shape, chunks=(64, 64), dtype="f4", compressors=None, storage_options=options
     )
     peer[:] = cells
-    base = f"loop, {at_once} at once"
+    by_fsspec = f"loop, {at_once} at once"
+    base = by_fsspec if client is None else f"obstore, {at_once} threads"
     read = partial(daskzarr.from_zarr, url, storage_options=options)
+    opened = read()
     yield (
         "read",
         (
             base,
             {
-                base: loop,
+                by_fsspec: loop,
                 "daskzarr": lambda: read().compute(),
-                "daskzarr, chunks=auto, sum": lambda: read(chunks=(640, 640)).sum().compute(),
+                "daskzarr, opened before": lambda: opened.compute(),
+                "daskzarr, chunks=auto, sum": lambda: read(chunks=array.chunksize).sum().compute(),
                 "dask + zarr-python": lambda: _zarr_read(f"{url}-peer", options),
+                **_alone(client, lambda key: _get(client, key), paths),
             },
             _nothing,
         ),
@@ -154,18 +161,63 @@ def _late(url: str, options: dict[str, Any], cells: np.ndarray[Any, Any], fs: An
     data = cells[:64, :64].tobytes()
     small = da.from_array(cells, chunks=(64, 64))
     places = Places(fs, url)
+    begun: list[Any] = []
     yield (
         "write",
         (
             base,
             {
-                base: put,
+                by_fsspec: put,
                 "daskzarr": lambda: write(array, places.new()),
+                "daskzarr, its tasks alone": lambda: begun[-1].compute(),
                 "dask + zarr-python": lambda: _zarr_write(small, places.new(), options),
+                **_alone(client, lambda key: _put(client, key + "-alone", data), paths),
             },
-            _nothing,
+            lambda: begun.append(write(array, places.new(), compute=False)),
         ),
     )
+
+
+def _client(place: str, options: dict[str, Any]) -> Any:
+    """A client of obstore's for a prefix of a bucket."""
+    from obstore.store import S3Store
+
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    return S3Store(
+        bucket,
+        prefix=prefix,
+        endpoint=options["endpoint_url"],
+        access_key_id=options["key"],
+        secret_access_key=options["secret"],
+        region="us-east-1",
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+    )
+
+
+def _alone(client: Any, call: Callable[[str], Any], paths: list[str]) -> dict[str, Callable[[], Any]]:
+    """obstore without daskzarr, by as many threads as requests are under way."""
+    keys = [path[path.index("/c/") + 1 :] for path in paths]
+
+    def run() -> None:
+        with ThreadPoolExecutor(IN_FLIGHT * THREADS) as pool:
+            list(pool.map(call, keys))
+
+    return {} if client is None else {f"obstore, {IN_FLIGHT * THREADS} threads": run}
+
+
+def _get(client: Any, key: str) -> Any:
+    """One object."""
+    import obstore
+
+    return obstore.get(client, key).bytes()
+
+
+def _put(client: Any, key: str, data: bytes) -> None:
+    """Put one object."""
+    import obstore
+
+    obstore.put(client, key, data)
 
 
 @contextmanager
@@ -202,9 +254,7 @@ def _wait(port: int) -> None:
 
 def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
     """Chunks of 1 MB in a real S3."""
-    import obstore
     import tensorstore as ts
-    from obstore.store import S3Store
 
     url, options = _server("S3")
     place = f"{url}/{uuid.uuid4().hex}"
@@ -214,16 +264,7 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
     array = da.from_array(cells, chunks=(512, 512))
     write = partial(daskzarr.to_zarr, storage_options=options, journal=False, compressors=None)
     write(array, place)
-    store = S3Store(
-        bucket,
-        prefix=prefix,
-        endpoint=options["endpoint_url"],
-        access_key_id=options["key"],
-        secret_access_key=options["secret"],
-        region="us-east-1",
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-    )
+    client = _client(place, options)
     chunk = cells[:512, :512].tobytes()
 
     def at_once(call: Callable[[tuple[int, ...]], Any]) -> None:
@@ -232,7 +273,7 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
 
     def get(index: tuple[int, ...]) -> None:
         i, j = index
-        data = obstore.get(store, f"c/{i}/{j}").bytes()
+        data = _get(client, f"c/{i}/{j}")
         out[i * 512 : (i + 1) * 512, j * 512 : (j + 1) * 512] = np.frombuffer(data, "f4").reshape(512, 512)
 
     out = np.empty_like(cells)
@@ -282,7 +323,7 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
         (
             base,
             {
-                base: lambda: at_once(lambda index: obstore.put(store, f"w/{index[0]}/{index[1]}", chunk)),
+                base: lambda: at_once(lambda index: _put(client, f"w/{index[0]}/{index[1]}", chunk)),
                 "daskzarr": lambda: write(array, places.new()),
                 "daskzarr, 16 chunks a task": lambda: write(
                     da.from_array(cells, chunks=(2048, 2048)), places.new(), chunks=(512, 512)

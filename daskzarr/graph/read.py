@@ -22,6 +22,7 @@ from daskzarr.graph.dask_names import Blockwise, DataNode, HighLevelGraph, Task
 from daskzarr.graph.indexing import split_index
 from daskzarr.graph.lean import FusedBlock, LeanLayer
 from daskzarr.graph.read_layer import BlockBoxes, read_layer
+from daskzarr.stores import waits
 
 _TINY_CHUNK = 8 * 2**10
 _PIECES_PER_WORKER = 4
@@ -113,13 +114,18 @@ def _read_part(handle: ArrayHandle, box: Box, out: Array) -> None:
 
 
 def _pieces(handle: ArrayHandle, region: Box, workers: int) -> Iterator[Box]:
-    """The region in runs of whole stored chunks: several a worker, so that all are done at about the same time."""
+    """The region in runs of whole stored chunks: several a worker, so that all are done at about the same time.
+
+    Where requests wait it is one a worker: at the end of each run there are fewer requests under way than there may be.
+    """
     grid = handle.grid
     itemsize = handle.dtype.itemsize
     total = int(np.prod(region.shape, dtype=object)) * itemsize
     chunk_bytes = int(np.prod(grid.chunk_shape, dtype=object)) * itemsize
     # Between two system calls of a tiny chunk one thread holds the interpreter: a second one only takes turns.
-    limit = total if chunk_bytes <= _TINY_CHUNK else max(total // (_PIECES_PER_WORKER * workers), 1)
+    alone = chunk_bytes <= _TINY_CHUNK and not waits(handle.store)
+    pieces = 1 if alone else workers if waits(handle.store) else _PIECES_PER_WORKER * workers
+    limit = max(-(-total // pieces), 1)
     shape = grow_blocks(region.shape, grid.chunk_shape, limit // itemsize, trailing_first=True)
     blocks = BlockGrid(grid_cuts(grid, region.start, region.stop, shape))
     for index in np.ndindex(*blocks.numblocks):

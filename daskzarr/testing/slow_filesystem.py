@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+_files: dict[str, dict[str, bytes]] = {}  # fsspec makes an instance for each thread
+
+
 class SlowFileSystem(AsyncFileSystem):  # type: ignore[misc]
     """Files in the memory of this process, each request for which takes a while; several may wait at once.
 
@@ -24,7 +27,7 @@ class SlowFileSystem(AsyncFileSystem):  # type: ignore[misc]
     Parameters
     ----------
     name
-        File systems of one name and the same settings are one, with the same files.
+        File systems of one name have the same files.
     seconds
         How long a request takes.
     jitter
@@ -54,7 +57,7 @@ class SlowFileSystem(AsyncFileSystem):  # type: ignore[misc]
     ) -> None:
         super().__init__(**options)
         self.name, self.seconds, self.jitter, self.connections = name, seconds, jitter, connections
-        self.files: dict[str, bytes] = {}
+        self.files = _files.setdefault(name, {})
         self._versions: Counter[str] = Counter()
         self._chance = Random(name)
         self.clear()
