@@ -56,7 +56,7 @@ def _zarr_read(url: str, options: dict[str, Any] | None, **more: Any) -> Any:
 
 def _zarr_write(array: da.Array, url: str, options: dict[str, Any] | None) -> None:
     """The same with Dask and zarr-python."""
-    array.to_zarr(url, storage_options=options, compressor=None)
+    array.to_zarr(url, storage_options=options, compressors=None)
 
 
 def _nothing() -> None:
