@@ -1,4 +1,4 @@
-"""Bytes that do not decode are read again: those damaged on their way come right then, those damaged in place do not."""
+"""Bytes that do not decode are read again: damaged on their way they come right, damaged in place they do not."""
 
 import dask.array as da
 import numpy as np
