@@ -19,6 +19,7 @@ from daskzarr.stores.schemes import opener
 from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
+_BUCKET_LOGIN = re.compile(r"(?:^|::)(?:s3a?|gs|gcs)://[^/@]*:[^/@]*@")
 _FSSPEC = "fsspec::"  # no client but fsspec's
 _HANDED_OVER = {"obstore", "icechunk"}
 
@@ -36,6 +37,10 @@ def locate(place: Any, component: str | None = None, storage_options: Mapping[st
     storage_options
         Passed to fsspec; only with a URL.
     """
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        raise MetadataError(
+            f"storage_options is a {type(storage_options).__name__}; it has to be a dict", field="storage_options"
+        )
     if storage_options and not isinstance(place, (str, os.PathLike)):
         raise MetadataError(
             "storage_options only go with a URL; a store or mapping has its options already", field="storage_options"
@@ -105,6 +110,12 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
     """A store for a path or URL."""
     if not url:
         raise MetadataError("an empty string is no place for a store; use '.' for the current directory", field="url")
+    if _BUCKET_LOGIN.search(url):
+        raise MetadataError(
+            "a bucket's URL has no place for keys; pass them as storage_options",
+            url=without_credentials(url),
+            field="url",
+        )
     protocol, separator, path = url.partition("://")
     if "::" not in url and (not separator or protocol in _LOCAL_PROTOCOLS):
         local = os.path.abspath(os.path.expanduser(path if separator else url))
@@ -113,7 +124,10 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
     scheme = "obstore" if url.startswith("obstore::") else protocol
     own = None if scheme == "zip" and "::" in url else opener(scheme)  # a zip file in another store is fsspec's
     if own is not None:
-        return own.from_url(url, options)
+        found = own.from_url(url, options)
+        if not isinstance(found, Store):
+            raise UnsupportedError(f"from_url of {scheme}:// gave a {type(found).__name__}, which is no store")
+        return found
     preferred = preferred_objects(url, options)
     if preferred is not None:
         return preferred

@@ -513,3 +513,36 @@ def test_an_error_without_a_connection_shows_no_credentials():
         from_zarr(f"http://user:secret@{host}/data")
     assert f"http://{host}/data" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://AKIA:hunter2@bucket/a", "simplecache::s3://AKIA:hunter2@bucket/a", "gs://u:hunter2@b"]
+)
+def test_a_login_in_the_url_of_a_bucket_is_refused_unseen(url):
+    with pytest.raises(MetadataError, match="storage_options") as caught:
+        open_store(url)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_options_that_are_no_mapping_are_refused():
+    with pytest.raises(MetadataError, match="storage_options"):
+        open_store("memory://a", storage_options="x")
+
+
+def test_two_slashes_in_front_are_one(tmp_path):
+    for scheme in ("lmdb", "dbm"):
+        one, other = open_store(f"{scheme}://{tmp_path}/a"), open_store(f"{scheme}:///{tmp_path}/a")
+        assert one == other
+        assert one.url == other.url
+
+
+def test_an_opener_that_gives_no_store_is_named(monkeypatch):
+    class Nothing:
+        @classmethod
+        def from_url(cls, url, storage_options):
+            return None
+
+    monkeypatch.setattr("daskzarr.stores.url.opener", lambda scheme: Nothing if scheme == "nothing" else None)
+    with pytest.raises(UnsupportedError, match="nothing://"):
+        open_store("nothing://a")

@@ -63,6 +63,11 @@ class DBMStore:
         """Other processes of this machine see what was finished."""
         return True
 
+    @property
+    def one_process(self) -> bool:
+        """One process writes at a time."""
+        return True
+
     def get(self, key: str, byte_range: ByteRange | None = None) -> Buffer | None:
         """The value, or a part of it, for which all of it is read; None when there is no such key."""
         value = self._read(lambda db: _value(db, key), None)

@@ -46,8 +46,9 @@ def parse(url: str, allowed: Mapping[str, Read], storage_options: Mapping[str, A
 
 
 def place(path: str) -> str:
-    """A path as it is kept: absolute, ``~`` resolved."""
-    return os.path.abspath(os.path.expanduser(path))
+    """A path as it is kept: absolute, with one slash in front, ``~`` resolved."""
+    found = os.path.abspath(os.path.expanduser(path))
+    return "/" + found.lstrip("/") if found.startswith("//") else found
 
 
 def quoted(path: str) -> str:
