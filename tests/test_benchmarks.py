@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import formats, read_write
+from benchmarks import formats, read_write, stores
 from benchmarks.paired import measure, save
 from benchmarks.yardsticks import limit
 
@@ -65,3 +65,16 @@ def test_the_cases_of_the_formats_run(case, tmp_path, monkeypatch):
         assert all(np.array_equal(found, expected) for found in results.values())
     if case == "consolidated":
         assert set(results.values()) == {5}
+
+
+@pytest.mark.parametrize("case", ["latency", "sqlite", "lmdb"])
+def test_stores_do_the_same_as_loops(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "LATENCY", 0.0)
+    done = []
+    for part, (base, contenders, prepare) in stores.CASES[case](str(tmp_path), 40):
+        assert base in contenders
+        for run in contenders.values():
+            prepare()
+            run()
+        done.append(part)
+    assert done == (["read", "write"] if case == "latency" else ["get", "get_many", "set"])
