@@ -157,5 +157,6 @@ def _of_cluster(limit: TaskLimit) -> AbstractContextManager[Any] | None:
         get_worker()
     except (ImportError, ValueError):
         return None
-    found: AbstractContextManager[Any] = Semaphore(max_leases=limit.tasks, name=limit.name)
+    # A semaphore keeps its number of leases for good: another limit is another semaphore.
+    found: AbstractContextManager[Any] = Semaphore(max_leases=limit.tasks, name=f"{limit.name}-{limit.tasks}")
     return found

@@ -194,6 +194,8 @@ def test_so_many_tasks_of_a_cluster_at_once(tmp_path):
     ):
         to_zarr(da.from_array(values, chunks=(2, 6)), store)
         assert from_zarr(store).sum().compute() == values.sum()
+        with dask.config.set({"daskzarr.requests.tasks": 1}):
+            assert from_zarr(store.store).sum().compute() == values.sum()
     spans = sorted(tuple(map(float, note.read_text().split())) for note in (tmp_path / "notes").iterdir())
     assert len(spans) == 48
     assert max(sum(start <= at < stop for start, stop in spans) for at, _ in spans) <= 2
