@@ -72,8 +72,9 @@ def _keep(fs: Any, path: str, body: Buffer) -> None:
         raise
     fs._cache_size = None
     if "simplecache" not in _names(fs):
-        fs._make_local_details(path)
-        fs.save_cache()
+        with _lock(fs):  # what is noted of all files is one dict, and gone through when it is saved
+            fs._make_local_details(path)
+            fs.save_cache()
 
 
 def ask_blocks(fetch: Fetch, fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
@@ -103,7 +104,7 @@ def forget(fs: Any, path: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(fs.storage[-1], fs._mapper(path)))
         else:
-            with suppress(FileNotFoundError, PermissionError):
+            with suppress(FileNotFoundError, PermissionError), _lock(fs):
                 fs.pop_from_cache(path)
 
 
