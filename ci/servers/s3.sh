@@ -22,7 +22,7 @@ serve() {
         -s3.port.grpc=$((port + 1)) -s3.port.iceberg=0 -s3.port.lance=0 \
         -master.port=$((port + 2)) -master.port.grpc=$((port + 3)) \
         -master.telemetry=false -master.volumeSizeLimitMB=256 \
-        -volume.port=$((port + 4)) -volume.port.grpc=$((port + 5)) -volume.max=40 -volume.preStopSeconds=0 \
+        -volume.port=$((port + 4)) -volume.port.grpc=$((port + 5)) -volume.max=100 -volume.preStopSeconds=0 \
         -filer.port=$((port + 6)) -filer.port.grpc=$((port + 7)) -webdav=false \
         -admin.port=$((port + 8)) -admin.port.grpc=$((port + 10008)) -admin.dataDir="$data/admin"
 }

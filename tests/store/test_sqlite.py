@@ -237,6 +237,19 @@ def test_a_file_that_was_removed_is_not_written_any_more(store):
         assert connection.execute("SELECT count(*) FROM zarr").fetchone() == (13,)
 
 
+def test_what_one_thread_wrote_after_a_removal_no_other_misses(store):
+    with ThreadPoolExecutor(1) as reader:
+        for turn in range(20):
+            store.set("a", b"old")
+            assert reader.submit(store.get, "a").result() == b"old"
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(store.path + ending)
+            with ThreadPoolExecutor(1) as writer:  # a thread that has never seen the file
+                writer.submit(store.set, "b", b"%d" % turn).result()
+            assert reader.submit(store.get, "b").result() == b"%d" % turn
+
+
 def test_a_file_that_was_replaced_is_read_anew(store, tmp_path):
     other = SQLiteStore(str(tmp_path / "other.db"), journal="delete")
     other.set("a", b"other")

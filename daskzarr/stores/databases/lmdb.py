@@ -10,7 +10,7 @@ from typing import Any
 from daskzarr.byte_range import ByteRange
 from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.stores.databases import file_url
-from daskzarr.stores.databases.lmdb_environment import Inside, Opening, again, entered
+from daskzarr.stores.databases.lmdb_environment import Inside, Opening, again, entered, entered_to_write
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.protocol import Buffer, Listing, Store, get_each
 from daskzarr.stores.traffic import TRAFFIC, Traffic
@@ -163,10 +163,24 @@ class LMDBStore:
         """Put the value, unless there is one."""
         return self._put(key, value, False)
 
-    @again
     def _put(self, key: str, value: Buffer, overwrite: bool) -> bool:
         """Put a value; whether that was done."""
         raw = key.encode()
+        environment = None if self.readonly else entered_to_write(self.path, self.sync)
+        if environment is not None:
+            try:
+                with environment.env.begin(write=True) as transaction:
+                    done: bool = transaction.put(raw, value, overwrite=overwrite)
+                return done
+            except Exception:
+                pass  # nothing was put; what it was shows when it is done with more care
+            finally:
+                environment.leave()
+        return self._put_with_care(key, raw, value, overwrite)
+
+    @again
+    def _put_with_care(self, key: str, raw: bytes, value: Buffer, overwrite: bool) -> bool:
+        """The same, with all that may be needed for it."""
         if not 0 < len(raw) <= _LONGEST:
             raise UnsupportedError(
                 f"LMDB's keys have 1 to {_LONGEST} bytes, and {short(key)} has {len(raw)}: use shorter names of groups "

@@ -215,6 +215,18 @@ def entered(path: str) -> Environment | None:
     return found
 
 
+def entered_to_write(path: str, sync: bool) -> Environment | None:
+    """The same for a writer, who makes sure that the file is still the one."""
+    found = _process.find(path)
+    if found is None or (sync and not found.sync):
+        return None
+    try:
+        now = os.stat(found.data)
+    except OSError:
+        return None
+    return found if (now.st_dev, now.st_ino) == found.file and found.enter() else None
+
+
 def _environment(opening: Opening, writing: bool) -> Environment | None:
     """The environment, opened or made if need be."""
     found = _process.find(opening.path)

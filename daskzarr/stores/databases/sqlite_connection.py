@@ -68,14 +68,14 @@ class _Open:
 
 
 _threads: PerThread[str, _Open] = PerThread(_MOST, lambda held: held.connection.close())
-_replaced = float("-inf")  # when a thread of this process last saw that a file had been removed or replaced
+_opened = float("-inf")  # when a thread of this process last opened a file, or saw that one had been removed
 
 
 def connected(at: Opening) -> Connection | None:
     """This thread's connection to a file; None where there is no file."""
     held = _threads.find(at.key)
     now = time.monotonic()
-    if held is None or now - held.checked >= _FRESH or held.checked <= _replaced:
+    if held is None or now - held.checked >= _FRESH or held.checked <= _opened:
         held = _held(at, stamp(at.path), now)
     return None if held is None else _idle(held.connection)
 
@@ -106,13 +106,13 @@ def _idle(connection: Connection) -> Connection:
 
 def _held(at: Opening, file: tuple[int, int] | None, now: float) -> _Open | None:
     """The connection to a file that is there. One to a file that was removed or replaced since is let go."""
-    global _replaced
+    global _opened
     held = _threads.find(at.key)
     if held is not None and held.file == file:
         held.checked = now
         return held
+    _opened = now  # what this thread finds, no other may miss from then on
     if held is not None:
-        _replaced = now
         _threads.drop(at.key)
     if file is None:
         return None
