@@ -1,0 +1,102 @@
+"""The blocks of all stages along one axis -> groups of them that follow each other, so that scratch stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from daskzarr.block_grid import Cuts
+from daskzarr.rechunk_plan.axis import Integers, edges_of
+
+AHEAD = 2
+"""Groups that may be in scratch at a time: one is read while the one before is written."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The order in which blocks are made, along one axis.
+
+    A block of the last stage is in the group its cells are in. A block of an earlier one is in the group of the first
+    block that needs it, and is needed until the last one is made.
+
+    Parameters
+    ----------
+    axis
+        The axis that is gone along.
+    edges
+        Cells where groups begin, and the end: each is a cut of the last stage.
+    stages
+        How each stage cuts that axis, in order.
+
+    Examples
+    --------
+    >>> from daskzarr.block_grid import RegularCuts
+    >>> groups = Groups(0, (0, 6, 12), (RegularCuts(0, 12, 4), RegularCuts(0, 12, 3)))
+    >>> [found.tolist() for found in groups.made], [found.tolist() for found in groups.needed]
+    ([[0, 0, 1], [0, 0, 1, 1]], [[0, 1, 1], [0, 0, 1, 1]])
+    """
+
+    axis: int
+    edges: tuple[int, ...]
+    stages: tuple[Cuts, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return len(self.edges) - 1
+
+    @cached_property
+    def made(self) -> tuple[Integers, ...]:
+        """For each stage, and each block along the axis, the group it is made in."""
+        borders = [edges_of(cuts) for cuts in self.stages]
+        found = [np.searchsorted(np.array(self.edges), borders[-1][:-1], side="right") - 1]
+        for here, above in zip(borders[-2::-1], borders[:0:-1], strict=True):
+            found.insert(0, found[0][_holding(above, here[:-1])])
+        return tuple(found)
+
+    @cached_property
+    def needed(self) -> tuple[Integers, ...]:
+        """For each stage, and each block along the axis, the last group that needs it."""
+        borders = [edges_of(cuts) for cuts in self.stages]
+        earlier = zip(borders, borders[1:], self.made[1:], strict=False)
+        return (*(made[_holding(above, here[1:] - 1)] for here, above, made in earlier), self.made[-1])
+
+    def scratch(self, nbytes: Sequence[int]) -> int:
+        """The most bytes in scratch at a time, of all stages but the last; ``nbytes`` is what one cell of the axis has."""
+        held = np.zeros(self.count + 1, np.int64)
+        for cuts, made, needed, each in zip(self.stages[:-1], self.made, self.needed, nbytes, strict=False):
+            sizes = np.diff(edges_of(cuts)) * each
+            np.add.at(held, np.maximum(made - AHEAD + 1, 0), sizes)
+            np.subtract.at(held, needed + 1, sizes)
+        return int(np.cumsum(held)[:-1].max(initial=0))
+
+
+def _holding(edges: Integers, cells: Integers) -> Integers:
+    """The pieces that hold some cells."""
+    found: Integers = np.searchsorted(edges, cells, side="right") - 1
+    return found
+
+
+def along(axis: int, stages: Sequence[Sequence[Cuts]], least: int) -> Groups:
+    """The groups along an axis: as many as there can be with ``least`` blocks of the last stage, or more, in each."""
+    cuts = tuple(stage[axis] for stage in stages)
+    others = 1
+    for i, each in enumerate(stages[-1]):
+        others *= 1 if i == axis else each.count
+    edges = edges_of(cuts[-1])
+    step = max(-(-least // others), 1)
+    count = max((len(edges) - 1) // step, 1)
+    return Groups(axis, (*(int(edges[i * step]) for i in range(count)), int(edges[-1])), cuts)
+
+
+def best(stages: Sequence[Sequence[Cuts]], itemsize: int, least: int) -> Groups:
+    """The groups along the axis that leaves least in scratch at a time."""
+    found = [along(axis, stages, least) for axis in range(len(stages[-1]))]
+    sizes = [each.stop if hasattr(each, "stop") else each.edges[-1] for each in stages[-1]]
+    total = itemsize
+    for size in sizes:
+        total *= size
+    return min(found, key=lambda each: each.scratch([total // max(sizes[each.axis], 1)] * len(stages)))

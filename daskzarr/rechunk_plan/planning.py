@@ -1,0 +1,356 @@
+"""Shape, chunks before and after, memory of a task, and what requests cost -> the plan to rechunk by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskzarr.block_grid import BlockGrid, Cuts
+from daskzarr.errors import PlanLimitError
+from daskzarr.rechunk_plan.axis import Integers, candidates, covered, longest, meets
+from daskzarr.rechunk_plan.cost import CostModel
+from daskzarr.rechunk_plan.groups import best as best_groups
+from daskzarr.rechunk_plan.plan import PIECE_END, RechunkPlan, Stage, format_bytes
+
+Blocks = tuple[Cuts, ...]
+
+_LEVELS = 5  # blocks are tried that fill the memory, half of it, and so on
+_MOST_COMBINED = 600  # ways to cut all axes that are tried with all others
+_SMALL_PIECE = 2**18
+_MOST_BUILT, _NEAR = 24, 1.03  # of plans that take about as long, that with least in scratch at a time
+_SIMPLER = 1.05  # a plan of more stages has to be so much faster
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Bytes that tasks need besides their blocks.
+
+    Parameters
+    ----------
+    source
+        For reading the source: a chunk as it is stored and decoded, and those that are under way.
+    target
+        For writing: an object as it is encoded, and those that are under way.
+    scratch
+        Bytes of pieces under way, where requests overlap; the one that is placed counts in any case.
+    copies
+        How often an object for scratch is copied to be written: 0, or 1 where it is sent.
+    cast
+        Bytes in the target for each byte of a block, where it is stored as another dtype; otherwise 0.
+    """
+
+    source: int = 0
+    target: int = 0
+    scratch: int = 0
+    copies: int = 0
+    cast: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a plan: both grids, and what a task may need.
+
+    ``source`` is how stored objects cut the axes, ``given`` the blocks that are there already, where the source is no
+    stored array.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+    source: Blocks
+    target: Blocks
+    max_mem: int
+    cost: CostModel
+    working: Working
+    given: bool = False
+
+
+class _Ways:
+    """Ways to cut all axes into blocks: for each axis a list, and combinations of numbers in those lists."""
+
+    def __init__(self, axes: Sequence[list[Cuts]], chosen: Sequence[Integers]) -> None:
+        self.axes = axes
+        self.chosen = tuple(chosen)
+
+    @classmethod
+    def under(cls, units: Blocks, other: Blocks, itemsize: int, most: int) -> _Ways:
+        """Blocks of whole units with at most so many bytes that no axis can have longer, for some sizes up to that."""
+        width = _width([each.count for each in units])
+        axes = [candidates(*each, width) for each in zip(units, other, strict=True)]
+        sizes = np.array(itemsize, float)
+        for axis in axes:
+            sizes = np.multiply.outer(sizes, np.array([longest(cuts) for cuts in axis], float))
+        wanted = _largest(sizes, most)
+        aligned = [
+            [n for n, cuts in enumerate(axis) if n in (0, len(axis) - 1) or meets(cuts, its) == max(cuts.count, its.count)]
+            for axis, its in zip(axes, other, strict=True)
+        ]
+        if axes:
+            wanted[np.ix_(*aligned)] |= _largest(sizes[np.ix_(*aligned)], most)
+        found = np.nonzero(wanted)
+        if len(axes) and len(found[0]) > _MOST_COMBINED:
+            largest = np.argsort(-sizes[wanted], kind="stable")[:_MOST_COMBINED]
+            found = tuple(each[largest] for each in found)
+        return cls(axes, found)
+
+    @classmethod
+    def only(cls, blocks: Blocks) -> _Ways:
+        """The one way."""
+        return cls([[cuts] for cuts in blocks], [np.zeros(1, np.int64) for _ in blocks])
+
+    def __len__(self) -> int:
+        return len(self.chosen[0]) if self.chosen else 1
+
+    def __getitem__(self, number: int) -> Blocks:
+        return tuple(axis[int(each[number])] for axis, each in zip(self.axes, self.chosen, strict=True))
+
+    def product(self, values: Sequence[Sequence[int]]) -> np.ndarray:  # type: ignore[type-arg]
+        """For each way the product over the axes of a value that each cut of an axis has."""
+        result = np.ones(len(self))
+        for each, chosen in zip(values, self.chosen, strict=True):
+            result = result * np.array(each, float)[chosen]
+        return result
+
+    def with_each(self, other: _Ways, values: Sequence[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+        """The same for all pairs of a way here and another one."""
+        result = np.ones((len(self), len(other)))
+        for table, mine, its in zip(values, self.chosen, other.chosen, strict=True):
+            result = result * table[np.ix_(mine, its)]
+        return result
+
+    def counts(self) -> np.ndarray:  # type: ignore[type-arg]
+        """Number of blocks."""
+        return self.product([[cuts.count for cuts in axis] for axis in self.axes])
+
+    def cells(self) -> np.ndarray:  # type: ignore[type-arg]
+        """Cells of the largest block."""
+        return self.product([[longest(cuts) for cuts in axis] for axis in self.axes])
+
+
+def _largest(sizes: np.ndarray, most: float) -> np.ndarray:  # type: ignore[type-arg]
+    """Which blocks have at most so many bytes, or half of it and so on, while no axis can be longer."""
+    wanted = np.zeros(sizes.shape, bool)
+    for level in range(_LEVELS):
+        fits = sizes <= most / 2**level
+        for i in range(sizes.ndim):
+            longer = np.full(sizes.shape, np.inf)
+            inner, outer = [slice(None)] * sizes.ndim, [slice(None)] * sizes.ndim
+            inner[i], outer[i] = slice(None, -1), slice(1, None)
+            longer[tuple(inner)] = sizes[tuple(outer)]
+            fits = fits & (longer > most / 2**level)
+        wanted |= fits
+    return wanted
+
+
+def _width(counts: Sequence[int]) -> int:
+    """How many ways to cut an axis are tried: fewer, the more axes can be cut."""
+    free = sum(count > 1 for count in counts)
+    return {0: 1, 1: 96, 2: 48, 3: 24, 4: 10, 5: 6}.get(free, 4)
+
+
+def choose(task: Task) -> RechunkPlan:
+    """The plan that the cost model says is fastest, of those whose tasks need no more than they may.
+
+    Raises
+    ------
+    PlanLimitError
+        If there is none; it says the least that works.
+    """
+    plans = [plan for plan in (*_direct(task), *_packed(task)) if plan.memory <= task.max_mem]
+    if not plans:
+        least = min(each.memory for each in _smallest(task))
+        raise PlanLimitError(
+            f"max_mem is {format_bytes(task.max_mem)}, and a task needs {format_bytes(least)} at least: a stored object "
+            "of the target, and what it takes to read and write one; allow that much, or choose smaller chunks or shards"
+        )
+    chosen = plans[0]
+    for plan in plans[1:]:
+        factor = _SIMPLER if len(plan.stages) > len(chosen.stages) else 1.0
+        if plan.seconds * factor < chosen.seconds:
+            chosen = plan
+    return chosen
+
+
+def _smallest(task: Task) -> Iterator[RechunkPlan]:
+    """Plans of the smallest blocks there are."""
+    if not task.given or _aligned(task.source, task.target):
+        yield build(task, [task.source if task.given else task.target])
+    yield build(task, [task.source, task.target])
+
+
+def _aligned(source: Blocks, target: Blocks) -> bool:
+    """Whether blocks are whole objects of the target."""
+    return all(meets(s, t) == t.count for s, t in zip(source, target, strict=True))
+
+
+def _direct(task: Task) -> Iterator[RechunkPlan]:
+    """The best plan of one stage."""
+    if task.given:
+        if _aligned(task.source, task.target):
+            yield build(task, [task.source])
+        return
+    ways = _Ways.under(task.target, task.source, task.itemsize, _room(task, task.working.source + task.working.target, True))
+    if not len(ways):
+        return
+    size = task.itemsize
+    gets = ways.product([[meets(c, s) for c in axis] for axis, s in zip(ways.axes, task.source, strict=True)])
+    read = ways.product([[covered(c, s) for c in axis] for axis, s in zip(ways.axes, task.source, strict=True)])
+    written, puts = _written(task)
+    seconds = task.cost.seconds(ways.counts(), read * size, gets, written, puts)
+    yield build(task, [ways[int(np.argmin(seconds))]])
+
+
+def _packed(task: Task) -> Iterator[RechunkPlan]:
+    """The best plans of two stages, and of three where pieces are small."""
+    size, cost, working = task.itemsize, task.cost, task.working
+    if task.given:
+        first = _Ways.only(task.source)
+    else:
+        room = (task.max_mem - working.source) // (1 + working.copies)
+        first = _Ways.under(task.source, task.target, size, room)
+    last = _Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True))
+    if not len(first) or not len(last):
+        return
+    total = math.prod(task.shape) * size
+    gets = first.product([[meets(c, s) for c in axis] for axis, s in zip(first.axes, task.source, strict=True)])
+    read = first.product([[covered(c, s) for c in axis] for axis, s in zip(first.axes, task.source, strict=True)])
+    if task.given:
+        gets, read = gets * 0, read * 0
+    into = cost.seconds(first.counts(), read * size, gets, total, first.counts())
+    written, puts = _written(task)
+    pieces = first.with_each(last, _tables(first, last, meets))
+    out = cost.seconds(last.counts()[None, :], total, pieces, written, puts)
+    fits = _holds(task, last.cells()[None, :], first.with_each(last, _tables(first, last, _shared)), final=True)
+    seconds = np.where(fits, into[:, None] + out, np.inf)
+    if not np.isfinite(seconds).any():
+        return
+    order = np.argsort(seconds, axis=None, kind="stable")[:_MOST_BUILT]
+    fewest = pieces.flat[int(order[0])] + first.counts()[int(order[0]) // len(last)]
+    requests = (pieces + first.counts()[:, None]).flat
+    near = [
+        np.unravel_index(int(at), seconds.shape)
+        for at in order
+        if seconds.flat[int(at)] <= _NEAR * seconds.min() and requests[int(at)] <= fewest
+    ]
+    plans = [build(task, [first[int(i)], last[int(j)]]) for i, j in near]
+    yield min(plans, key=lambda plan: plan.scratch)
+    i, j = (int(each) for each in near[0])
+    if total / pieces[i, j] < _SMALL_PIECE:
+        yield from _three_stage(task, first, last, into)
+
+
+def _three_stage(task: Task, first: _Ways, last: _Ways, into: np.ndarray) -> Iterator[RechunkPlan]:  # type: ignore[type-arg]
+    """The best plan with blocks between: they gather small pieces to larger ones."""
+    size, cost, working = task.itemsize, task.cost, task.working
+    total = math.prod(task.shape) * size
+    written, puts = _written(task)
+    room = _room(task, working.scratch, False) // (1 + working.copies)
+    found: list[tuple[float, Blocks, Blocks, Blocks]] = []
+    largest_first = [int(each) for each in np.argsort(first.counts() * 1e-9 + into, kind="stable")[:6]]
+    largest_last = [int(each) for each in np.argsort(last.counts(), kind="stable")[:12]]
+    some_last = _Ways(last.axes, [each[largest_last] for each in last.chosen])
+    for i in largest_first:
+        finer = tuple(_finer(a, b) for a, b in zip(first[i], task.target, strict=True))
+        between = _Ways.under(finer, first[i], size, room)
+        if not len(between):
+            continue
+        one = _Ways.only(first[i])
+        pieces_in = one.with_each(between, _tables(one, between, meets))[0]
+        pieces_out = between.with_each(some_last, _tables(between, some_last, meets))
+        middle = cost.seconds(between.counts(), total, pieces_in, total, between.counts())
+        out = cost.seconds(some_last.counts()[None, :], total, pieces_out, written, puts)
+        held = _holds(task, between.cells(), one.with_each(between, _tables(one, between, _shared))[0], final=False)
+        fits = _holds(
+            task, some_last.cells()[None, :], between.with_each(some_last, _tables(between, some_last, _shared)), final=True
+        )
+        seconds = np.where(held[:, None] & fits, into[i] + middle[:, None] + out, np.inf)
+        b, j = (int(each) for each in np.unravel_index(int(np.argmin(seconds)), seconds.shape))
+        if np.isfinite(seconds[b, j]):
+            found.append((float(seconds[b, j]), first[i], between[b], some_last[j]))
+    if found:
+        _, *blocks = min(found, key=lambda each: each[0])
+        yield build(task, blocks)
+
+
+def _finer(one: Cuts, other: Cuts) -> Cuts:
+    """The cuts of the axis that has more of them."""
+    return one if one.count > other.count else other
+
+
+def _tables(ways: _Ways, others: _Ways, function: object) -> list[np.ndarray]:  # type: ignore[type-arg]
+    """A value for each pair of cuts of an axis."""
+    return [
+        np.array([[function(one, other) for other in its] for one in mine], float)  # type: ignore[operator]
+        for mine, its in zip(ways.axes, others.axes, strict=True)
+    ]
+
+
+def _shared(one: Cuts, other: Cuts) -> int:
+    """The most cells that a piece of each can share."""
+    return min(longest(one), longest(other))
+
+
+def _room(task: Task, besides: int, final: bool) -> int:
+    """Bytes that a block may have."""
+    return int((task.max_mem - besides) / (1 + (task.working.cast if final else 0)))
+
+
+def _holds(task: Task, cells: np.ndarray, piece_cells: np.ndarray, *, final: bool) -> np.ndarray:  # type: ignore[type-arg]
+    """Whether tasks that gather pieces have the memory."""
+    found: np.ndarray = _gathering(task, cells, piece_cells, final=final) <= task.max_mem  # type: ignore[type-arg]
+    return found
+
+
+def _gathering(task: Task, cells: object, piece_cells: object, *, final: bool) -> np.ndarray:  # type: ignore[type-arg]
+    """Bytes that a task needs which gathers pieces to a block."""
+    working, size = task.working, task.itemsize
+    block, piece = np.asarray(cells) * size, np.asarray(piece_cells) * size
+    reading = np.maximum(piece, working.scratch)
+    if final:
+        return np.asarray(block * (1 + working.cast) + np.maximum(reading, working.target))
+    return np.asarray(block + np.maximum(reading, block * working.copies))
+
+
+def _written(task: Task) -> tuple[int, int]:
+    """Bytes that go to the target, and objects."""
+    cells = math.prod(covered(cuts, cuts) for cuts in task.target)
+    return cells * task.itemsize, math.prod(cuts.count for cuts in task.target)
+
+
+def build(task: Task, chain: Sequence[Blocks]) -> RechunkPlan:
+    """The plan with these blocks, counted exactly."""
+    size, working = task.itemsize, task.working
+    total = math.prod(task.shape) * size
+    written, puts = _written(task)
+    stages: list[Stage] = []
+    seconds = 0.0
+    for n, blocks in enumerate(chain):
+        grid = BlockGrid(tuple(blocks))
+        final = n == len(chain) - 1
+        cells = math.prod(map(longest, blocks))
+        if n == 0:
+            gets = math.prod(map(meets, blocks, task.source))
+            read = math.prod(map(covered, blocks, task.source)) * size
+            memory = cells * size + working.source
+            if task.given:
+                gets = read = 0
+            if final:
+                memory = int(cells * size * (1 + working.cast)) + max(working.source, working.target)
+            else:
+                memory = max(memory, cells * size * (1 + working.copies))
+        else:
+            gets = math.prod(map(meets, chain[n - 1], blocks))
+            read = total + gets * PIECE_END
+            pieces = math.prod(map(_shared, chain[n - 1], blocks))
+            memory = int(_gathering(task, cells, pieces, final=final))
+        out, objects = (written, puts) if final else (total, grid.block_count)
+        if not final:
+            out += math.prod(map(meets, blocks, chain[n + 1])) * PIECE_END
+        stages.append(Stage(grid, gets, read, objects, out, memory))
+        seconds += float(task.cost.seconds(grid.block_count, read, gets, out, objects))
+    groups = best_groups([stage.blocks.axes for stage in stages], size, max(task.cost.slots // 2, 1))
+    return RechunkPlan(
+        task.shape, size, task.source, task.target, tuple(stages), groups, seconds, task.max_mem
+    )
