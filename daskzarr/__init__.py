@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
     from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
+    from daskzarr.rechunking import plan_rechunk, rechunk
     from daskzarr.repairing import repair
     from daskzarr.resizing import resize
     from daskzarr.stores import open_store
@@ -75,6 +76,8 @@ _PLACES = {
     "open_group": "hierarchy",
     "open_store": "stores",
     "plan": "write",
+    "plan_rechunk": "rechunking",
+    "rechunk": "rechunking",
     "register_codec": "codecs.registry",
     "repair": "repairing",
     "resize": "resizing",
@@ -114,6 +117,8 @@ __all__ = [
     "open_group",
     "open_store",
     "plan",
+    "plan_rechunk",
+    "rechunk",
     "register_codec",
     "repair",
     "resize",

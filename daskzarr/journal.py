@@ -92,6 +92,15 @@ class Journal:
         else:
             self._ask("noting", _log, append, self.folder.key(_log), batch)
 
+    def note_as(self, name: str, receipts: Sequence[Receipt]) -> None:
+        """Note objects that are stored, as something that can be asked for by its name."""
+        self._set(f"batch-{name}", format_batch(receipts, time.time_ns()))
+
+    def noted_as(self, name: str) -> Sequence[Receipt] | None:
+        """What was noted by a name; None if nothing was."""
+        text = self._get(f"batch-{name}")
+        return None if text is None else [each for _, receipts in parse_batches(text) for each in receipts]
+
     def receipts(self) -> dict[str, Receipt]:
         """All that was noted, by key; of an object that was stored more than once the last."""
         if self._plan() is None:

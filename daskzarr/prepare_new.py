@@ -17,7 +17,7 @@ from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
 from daskzarr.hierarchy.staging import stage
 from daskzarr.journal import OVERWRITE, Journal, differences, journal_for
-from daskzarr.metadata import ZarrFormat
+from daskzarr.metadata import ArrayMetadata, ZarrFormat
 from daskzarr.prepare import (
     NEW,
     WHOLE,
@@ -58,6 +58,19 @@ def prepare_new(
     metadata = new_array_metadata(settings, shape=arr.shape, dtype=dtype, zarr_format=zarr_format)
     if given["dtype"] is not None:
         check_cast(arr, metadata.data_type.dtype, place)
+    return prepare_metadata(arr, place, metadata, options, overwrite, given["compute"], given["return_stored"])
+
+
+def prepare_metadata(
+    arr: da.Array,
+    place: Location,
+    metadata: ArrayMetadata,
+    options: WriteOptions,
+    overwrite: bool,
+    compute: bool = True,
+    return_stored: bool = False,
+) -> Prepared:
+    """The write of a new array whose metadata are made."""
     parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options),)
     home = home_of(place, options)
     prepared = Prepared(place, metadata, parts, options, overwrite=overwrite)
@@ -70,7 +83,7 @@ def prepare_new(
         if found is not None:
             return found
     try:
-        look_around(place, zarr_format, overwrite=overwrite)
+        look_around(place, metadata.zarr_format, overwrite=overwrite)
     except NodeExistsError as error:
         journal = prepared.journal
         if journal is not None and not options.resume and journal.begun and not journal.finished:
@@ -81,8 +94,8 @@ def prepare_new(
     own_source, at_hand = reads_from(arr, place), notes_of(place)
     # Without compute the documents are wanted at once; where nothing can be moved, staging means to copy.
     movable = at_hand is not None and isinstance(place.store, MovingStore)
-    if own_source or (movable and given["compute"] and node_exists(place)):
-        if own_source and not given["compute"] and given["return_stored"]:
+    if own_source or (movable and compute and node_exists(place)):
+        if own_source and not compute and return_stored:
             raise UnsupportedError(
                 "the array to be written is read from the very place it would go to; write it with compute=True"
             )

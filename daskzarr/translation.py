@@ -69,7 +69,7 @@ def _to_v2(metadata: ArrayMetadata) -> tuple[ArrayMetadata, bool]:
         raise UnsupportedError(
             "Zarr v2 and N5 have chunks of one shape only; rechunk the array first", field="chunk_grid"
         )
-    metadata, same = _unsharded(metadata)
+    metadata, same = unsharded(metadata)
     codecs = []
     for codec in metadata.codecs:
         name = codec.name.removeprefix(v2.CODEC_PREFIX)
@@ -91,7 +91,7 @@ def _v2_codec(codec: NamedConfig, metadata: ArrayMetadata) -> NamedConfig:
     return spelled(codec, metadata.data_type.dtype, 2)
 
 
-def _unsharded(metadata: ArrayMetadata) -> tuple[ArrayMetadata, bool]:
+def unsharded(metadata: ArrayMetadata) -> tuple[ArrayMetadata, bool]:
     """The array with its inner chunks stored one by one, and whether nothing had to change for that."""
     names = [codec.name for codec in metadata.codecs]
     if "sharding_indexed" not in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
@@ -128,6 +128,63 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
                 raise_from(handle.failure("reading a chunk", error, key), error)
 
 
+def each_part(handle: ArrayHandle, box: Box) -> Iterator[tuple[ChunkProjection, Array]]:
+    """The cells of a box, chunk by chunk: each is there until the next one is asked for."""
+    projections = list(handle.grid.project(box))
+    keys = [handle.key(projection.chunk) for projection in projections]
+    read = _each_raw if handle.reads_into else _each_decoded
+    values = read(handle, projections, keys)
+    with handle.traffic.gate:
+        for projection, key in zip(projections, keys, strict=True):
+            try:
+                cells = next(values)
+                if cells is None:
+                    _check_absent(handle, key)
+                    cells = handle.fill.array(tuple(part.stop - part.start for part in projection.out_slices))
+            except Exception as error:
+                raise_from(handle.failure("reading a chunk", error, key), error)
+            yield projection, cells
+
+
+def _each_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str]) -> Iterator[Array | None]:
+    """The same where chunks are stored as they lie in memory: one after the other in the same memory."""
+    memory = handle.pipeline.new_chunk()
+    for projection, key in zip(projections, keys, strict=True):
+        chunk = _read_raw(handle, key, memory)
+        yield None if chunk is None else chunk[projection.chunk_slices]
+
+
+def _each_decoded(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str]) -> Iterator[Array | None]:
+    """The same where they have to be decoded; of shards only what is asked for."""
+    whole = [key for each, key in zip(projections, keys, strict=True) if not _in_parts(handle, each)]
+    values = get_many(handle.store, whole, handle.traffic)
+    for projection, key in zip(projections, keys, strict=True):
+        pipeline = handle.pipeline_at(projection.chunk)
+        shape = tuple(part.stop - part.start for part in projection.out_slices)
+        if _in_parts(handle, projection):
+            cells = np.empty(shape, handle.dtype)
+            _read_part(handle, projection, cells)
+            yield cells
+            continue
+        data = next(values)
+        if data is None:
+            yield None
+        elif pipeline.shard is not None:
+            cells = np.empty(shape, handle.dtype)
+            _place(handle, projection, key, data, cells)
+            yield cells
+        else:
+            yield decoded(handle, key, data, pipeline.decode)[projection.chunk_slices]
+
+
+def _in_parts(handle: ArrayHandle, projection: ChunkProjection) -> bool:
+    """Whether only a part of a shard is read for what is asked of it."""
+    pipeline = handle.pipeline_at(projection.chunk)
+    if pipeline.shard is None or projection.whole:
+        return False
+    return reads_less(handle.store, pipeline, projection.chunk_slices)
+
+
 def _place(handle: ArrayHandle, projection: ChunkProjection, key: str, data: Buffer, cells: Array) -> None:
     """Decode the cells of a chunk that are asked for to where they go."""
     pipeline = handle.pipeline_at(projection.chunk)
@@ -144,8 +201,7 @@ def _read_parts(handle: ArrayHandle, projections: list[ChunkProjection], out: Ar
     left: list[ChunkProjection] = []
     parts: list[ChunkProjection] = []
     for each in projections:
-        less = not each.whole and reads_less(handle.store, handle.pipeline_at(each.chunk), each.chunk_slices)
-        (parts if less else left).append(each)
+        (parts if _in_parts(handle, each) else left).append(each)
     with (
         handle.traffic.gate if parts else nullcontext(),
         overlapped(

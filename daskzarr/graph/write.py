@@ -152,7 +152,7 @@ def _write_graph(write: ArrayWrite, token: str) -> tuple[HighLevelGraph, list[Le
     joint: dict[Index, list[Any]] = {}
     for n, part in enumerate(write.parts):
         name, cells = f"daskzarr-write-{token}-{n}", f"daskzarr-merge-{token}-{n}"
-        source, graph = _graph_of(part.array)
+        source, graph = graph_of(part.array)
         whole, gathers = part.ownership.whole, part.ownership.gathers
         shares = Shares(part.ownership, part.finished)
         told = None if whole and not part.finished.blocks else shares
@@ -204,7 +204,7 @@ def _without_chunks(layer: Layer) -> Layer:
     return bare
 
 
-def _graph_of(array: da.Array) -> tuple[str, HighLevelGraph]:
+def graph_of(array: da.Array) -> tuple[str, HighLevelGraph]:
     """Name and graph of a dask array, of either make of Dask's."""
     if hasattr(array, "expr"):
         expression = array.expr.optimize()

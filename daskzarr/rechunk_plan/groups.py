@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +66,7 @@ class Groups:
         return (*(made[_holding(above, here[1:] - 1)] for here, above, made in earlier), self.made[-1])
 
     def scratch(self, nbytes: Sequence[int]) -> int:
-        """The most bytes in scratch at a time, of all stages but the last; ``nbytes`` is what one cell of the axis has."""
+        """The most bytes in scratch at a time; ``nbytes`` is what each stage has there for one cell of the axis."""
         held = np.zeros(self.count + 1, np.int64)
         for cuts, made, needed, each in zip(self.stages[:-1], self.made, self.needed, nbytes, strict=False):
             sizes = np.diff(edges_of(cuts)) * each
@@ -92,11 +93,10 @@ def along(axis: int, stages: Sequence[Sequence[Cuts]], least: int) -> Groups:
     return Groups(axis, (*(int(edges[i * step]) for i in range(count)), int(edges[-1])), cuts)
 
 
-def best(stages: Sequence[Sequence[Cuts]], itemsize: int, least: int) -> Groups:
-    """The groups along the axis that leaves least in scratch at a time."""
-    found = [along(axis, stages, least) for axis in range(len(stages[-1]))]
-    sizes = [each.stop if hasattr(each, "stop") else each.edges[-1] for each in stages[-1]]
-    total = itemsize
-    for size in sizes:
-        total *= size
-    return min(found, key=lambda each: each.scratch([total // max(sizes[each.axis], 1)] * len(stages)))
+def best(stages: Sequence[Sequence[Cuts]], shape: Sequence[int], least: int) -> Groups:
+    """The groups along the axis that leaves least in scratch at a time; one group, where there is no scratch."""
+    if len(stages) == 1 or not shape:
+        return Groups(0, (0, *shape[:1]) if shape else (0, 1), tuple(stage[0] for stage in stages if stage))
+    cells = math.prod(shape)
+    found = [along(axis, stages, least) for axis in range(len(shape))]
+    return min(found, key=lambda each: each.scratch([cells // max(shape[each.axis], 1)] * len(stages)))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from daskzarr.block_grid import BlockGrid, Cuts, ListedCuts, RegularCuts
-from daskzarr.chunk_grid import Box
-from daskzarr.rechunk_plan.axis import touched
 from daskzarr.rechunk_plan.groups import Groups
+from daskzarr.size_text import format_size
 
 Index = tuple[int, ...]
+Blocks = tuple[Cuts, ...]
 
 PIECE_END = 8
 """Bytes behind each piece in scratch, for its checksum, so that the next one begins at a multiple of that."""
@@ -157,40 +156,26 @@ class RechunkPlan:
                     " x ".join(_length(axis) for axis in stage.blocks.axes) or "1",
                     f"{stage.tasks:,}",
                     f"{stage.gets:,}",
-                    format_bytes(stage.bytes_read),
+                    format_size(stage.bytes_read),
                     f"{stage.puts:,}",
-                    format_bytes(stage.bytes_written),
-                    format_bytes(stage.memory),
+                    format_size(stage.bytes_written),
+                    format_size(stage.memory),
                 )
             )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         shape = " x ".join(map(str, self.shape)) or "1 cell"
         chunks = [" x ".join(map(_length, axes)) or "1" for axes in (self.source, self.target)]
-        lines = [f"{self.kind}: {shape}, {format_bytes(self.nbytes)}: chunks {chunks[0]} -> {chunks[1]}"]
+        lines = [f"{self.kind}: {shape}, {format_size(self.nbytes)}: chunks {chunks[0]} -> {chunks[1]}"]
         lines += ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
         total = f"{self.tasks:,} tasks, {self.gets:,} GETs, {self.puts:,} PUTs; every cell is read "
-        total += f"{self.amplification:.3g} times; {format_bytes(self.memory)} of {format_bytes(self.max_mem)} a task"
+        total += f"{self.amplification:.3g} times; {format_size(self.memory)} of {format_size(self.max_mem)} a task"
         if len(self.stages) > 1:
             axis = self.groups.axis
-            total += f"; {format_bytes(self.scratch)} of scratch, {self.groups.count} groups along axis {axis}"
+            total += f"; {format_size(self.scratch)} of scratch, {self.groups.count} groups along axis {axis}"
         return "\n".join([*lines, total])
 
     def __str__(self) -> str:
         return self.explain()
-
-    def consumers(self, stage: int, index: Index) -> tuple[range, ...]:
-        """The blocks of the next stage that need cells of a block, along each axis."""
-        box = self.stages[stage].blocks.box(index)
-        axes = self.stages[stage + 1].blocks.axes
-        return tuple(touched(cuts, a, b) for cuts, a, b in zip(axes, box.start, box.stop, strict=True))
-
-    def producers(self, stage: int, index: Index) -> Iterator[Index]:
-        """The blocks of the stage before that have cells of a block."""
-        box = self.stages[stage].blocks.box(index)
-        axes = self.stages[stage - 1].blocks.axes
-        yield from itertools.product(
-            *(touched(cuts, a, b) for cuts, a, b in zip(axes, box.start, box.stop, strict=True))
-        )
 
 
 def cuts_of(listed: Mapping[str, Any] | list[Any], size: int) -> Cuts:
@@ -211,22 +196,3 @@ def _length(cuts: Cuts) -> str:
         return str(cuts.step)
     lengths = cuts.lengths
     return str(lengths[0]) if len(set(lengths)) == 1 else f"{min(lengths)}..{max(lengths)}"
-
-
-def format_bytes(nbytes: int) -> str:
-    """A number of bytes as people read it.
-
-    >>> format_bytes(1_456_000_000_000), format_bytes(512)
-    ('1.46 TB', '512 B')
-    """
-    number = float(nbytes)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} PB"
-
-
-def overlap(one: Box, other: Box) -> Box:
-    """The cells of both."""
-    return Box(tuple(map(max, one.start, other.start)), tuple(map(min, one.stop, other.stop)))

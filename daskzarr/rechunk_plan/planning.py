@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from daskzarr.block_grid import BlockGrid, Cuts
 from daskzarr.errors import PlanLimitError
 from daskzarr.rechunk_plan.axis import Integers, candidates, covered, longest, meets
 from daskzarr.rechunk_plan.cost import CostModel
 from daskzarr.rechunk_plan.groups import best as best_groups
-from daskzarr.rechunk_plan.plan import PIECE_END, RechunkPlan, Stage, format_bytes
+from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, RechunkPlan, Stage
+from daskzarr.size_text import format_size
 
-Blocks = tuple[Cuts, ...]
+Floats = npt.NDArray[Any]
 
 _LEVELS = 5  # blocks are tried that fill the memory, half of it, and so on
 _MOST_COMBINED = 600  # ways to cut all axes that are tried with all others
@@ -53,8 +56,8 @@ class Working:
 class Task:
     """What is asked of a plan: both grids, and what a task may need.
 
-    ``source`` is how stored objects cut the axes, ``given`` the blocks that are there already, where the source is no
-    stored array.
+    ``source`` is how stored objects cut the axes; ``given`` says that they are blocks that are computed, each of them
+    there once. ``most_stages`` is 1 where there is no scratch.
     """
 
     shape: tuple[int, ...]
@@ -65,6 +68,7 @@ class Task:
     cost: CostModel
     working: Working
     given: bool = False
+    most_stages: int = 3
 
 
 class _Ways:
@@ -84,7 +88,11 @@ class _Ways:
             sizes = np.multiply.outer(sizes, np.array([longest(cuts) for cuts in axis], float))
         wanted = _largest(sizes, most)
         aligned = [
-            [n for n, cuts in enumerate(axis) if n in (0, len(axis) - 1) or meets(cuts, its) == max(cuts.count, its.count)]
+            [
+                n
+                for n, cuts in enumerate(axis)
+                if n in (0, len(axis) - 1) or meets(cuts, its) == max(cuts.count, its.count)
+            ]
             for axis, its in zip(axes, other, strict=True)
         ]
         if axes:
@@ -106,30 +114,35 @@ class _Ways:
     def __getitem__(self, number: int) -> Blocks:
         return tuple(axis[int(each[number])] for axis, each in zip(self.axes, self.chosen, strict=True))
 
-    def product(self, values: Sequence[Sequence[int]]) -> np.ndarray:  # type: ignore[type-arg]
+    def product(self, values: Sequence[Sequence[int]]) -> Floats:
         """For each way the product over the axes of a value that each cut of an axis has."""
         result = np.ones(len(self))
         for each, chosen in zip(values, self.chosen, strict=True):
             result = result * np.array(each, float)[chosen]
         return result
 
-    def with_each(self, other: _Ways, values: Sequence[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+    def with_each(self, other: _Ways, values: Sequence[Floats]) -> Floats:
         """The same for all pairs of a way here and another one."""
         result = np.ones((len(self), len(other)))
         for table, mine, its in zip(values, self.chosen, other.chosen, strict=True):
             result = result * table[np.ix_(mine, its)]
         return result
 
-    def counts(self) -> np.ndarray:  # type: ignore[type-arg]
+    def counts(self) -> Floats:
         """Number of blocks."""
         return self.product([[cuts.count for cuts in axis] for axis in self.axes])
 
-    def cells(self) -> np.ndarray:  # type: ignore[type-arg]
+    def cells(self) -> Floats:
         """Cells of the largest block."""
         return self.product([[longest(cuts) for cuts in axis] for axis in self.axes])
 
 
-def _largest(sizes: np.ndarray, most: float) -> np.ndarray:  # type: ignore[type-arg]
+def _nests(one: Cuts, other: Cuts) -> bool:
+    """Whether pieces of one are whole pieces of the other."""
+    return meets(one, other) == max(one.count, other.count)
+
+
+def _largest(sizes: Floats, most: float) -> Floats:
     """Which blocks have at most so many bytes, or half of it and so on, while no axis can be longer."""
     wanted = np.zeros(sizes.shape, bool)
     for level in range(_LEVELS):
@@ -158,14 +171,15 @@ def choose(task: Task) -> RechunkPlan:
     PlanLimitError
         If there is none; it says the least that works.
     """
-    plans = [plan for plan in (*_direct(task), *_packed(task)) if plan.memory <= task.max_mem]
+    found = (*_direct(task), *(_packed(task) if task.most_stages > 1 else ()))
+    plans = [plan for plan in found if plan.memory <= task.max_mem]
     if not plans:
         least = min(each.memory for each in _smallest(task))
         raise PlanLimitError(
-            f"max_mem is {format_bytes(task.max_mem)}, and a task needs {format_bytes(least)} at least: a stored object "
-            "of the target, and what it takes to read and write one; allow that much, or choose smaller chunks or shards"
+            f"max_mem is {format_size(task.max_mem)}, and a task needs {format_size(least)} at least: a stored object "
+            "of the target, and what it takes to read and write; allow that, or choose smaller chunks or shards"
         )
-    chosen = plans[0]
+    chosen: RechunkPlan = plans[0]
     for plan in plans[1:]:
         factor = _SIMPLER if len(plan.stages) > len(chosen.stages) else 1.0
         if plan.seconds * factor < chosen.seconds:
@@ -191,7 +205,9 @@ def _direct(task: Task) -> Iterator[RechunkPlan]:
         if _aligned(task.source, task.target):
             yield build(task, [task.source])
         return
-    ways = _Ways.under(task.target, task.source, task.itemsize, _room(task, task.working.source + task.working.target, True))
+    ways = _Ways.under(
+        task.target, task.source, task.itemsize, _room(task, task.working.source + task.working.target, True)
+    )
     if not len(ways):
         return
     size = task.itemsize
@@ -237,11 +253,11 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
     plans = [build(task, [first[int(i)], last[int(j)]]) for i, j in near]
     yield min(plans, key=lambda plan: plan.scratch)
     i, j = (int(each) for each in near[0])
-    if total / pieces[i, j] < _SMALL_PIECE:
+    if total / pieces[i, j] < _SMALL_PIECE and task.most_stages > 2:
         yield from _three_stage(task, first, last, into)
 
 
-def _three_stage(task: Task, first: _Ways, last: _Ways, into: np.ndarray) -> Iterator[RechunkPlan]:  # type: ignore[type-arg]
+def _three_stage(task: Task, first: _Ways, last: _Ways, into: Floats) -> Iterator[RechunkPlan]:
     """The best plan with blocks between: they gather small pieces to larger ones."""
     size, cost, working = task.itemsize, task.cost, task.working
     total = math.prod(task.shape) * size
@@ -263,7 +279,10 @@ def _three_stage(task: Task, first: _Ways, last: _Ways, into: np.ndarray) -> Ite
         out = cost.seconds(some_last.counts()[None, :], total, pieces_out, written, puts)
         held = _holds(task, between.cells(), one.with_each(between, _tables(one, between, _shared))[0], final=False)
         fits = _holds(
-            task, some_last.cells()[None, :], between.with_each(some_last, _tables(between, some_last, _shared)), final=True
+            task,
+            some_last.cells()[None, :],
+            between.with_each(some_last, _tables(between, some_last, _shared)),
+            final=True,
         )
         seconds = np.where(held[:, None] & fits, into[i] + middle[:, None] + out, np.inf)
         b, j = (int(each) for each in np.unravel_index(int(np.argmin(seconds)), seconds.shape))
@@ -279,7 +298,7 @@ def _finer(one: Cuts, other: Cuts) -> Cuts:
     return one if one.count > other.count else other
 
 
-def _tables(ways: _Ways, others: _Ways, function: object) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _tables(ways: _Ways, others: _Ways, function: object) -> list[Floats]:
     """A value for each pair of cuts of an axis."""
     return [
         np.array([[function(one, other) for other in its] for one in mine], float)  # type: ignore[operator]
@@ -297,13 +316,13 @@ def _room(task: Task, besides: int, final: bool) -> int:
     return int((task.max_mem - besides) / (1 + (task.working.cast if final else 0)))
 
 
-def _holds(task: Task, cells: np.ndarray, piece_cells: np.ndarray, *, final: bool) -> np.ndarray:  # type: ignore[type-arg]
+def _holds(task: Task, cells: Floats, piece_cells: Floats, *, final: bool) -> Floats:
     """Whether tasks that gather pieces have the memory."""
-    found: np.ndarray = _gathering(task, cells, piece_cells, final=final) <= task.max_mem  # type: ignore[type-arg]
+    found: Floats = _gathering(task, cells, piece_cells, final=final) <= task.max_mem
     return found
 
 
-def _gathering(task: Task, cells: object, piece_cells: object, *, final: bool) -> np.ndarray:  # type: ignore[type-arg]
+def _gathering(task: Task, cells: object, piece_cells: object, *, final: bool) -> Floats:
     """Bytes that a task needs which gathers pieces to a block."""
     working, size = task.working, task.itemsize
     block, piece = np.asarray(cells) * size, np.asarray(piece_cells) * size
@@ -350,7 +369,5 @@ def build(task: Task, chain: Sequence[Blocks]) -> RechunkPlan:
             out += math.prod(map(meets, blocks, chain[n + 1])) * PIECE_END
         stages.append(Stage(grid, gets, read, objects, out, memory))
         seconds += float(task.cost.seconds(grid.block_count, read, gets, out, objects))
-    groups = best_groups([stage.blocks.axes for stage in stages], size, max(task.cost.slots // 2, 1))
-    return RechunkPlan(
-        task.shape, size, task.source, task.target, tuple(stages), groups, seconds, task.max_mem
-    )
+    groups = best_groups([stage.blocks.axes for stage in stages], task.shape, max(task.cost.slots // 2, 1))
+    return RechunkPlan(task.shape, size, task.source, task.target, tuple(stages), groups, seconds, task.max_mem)

@@ -8,6 +8,7 @@ from typing import Any
 
 from daskzarr.chunk_grid import Box
 from daskzarr.errors import PlanLimitError
+from daskzarr.size_text import format_size
 
 Index = tuple[int, ...]
 
@@ -17,7 +18,6 @@ PARTS = 40  # of a write; one of them is lost to a kill before it is noted
 
 _JOURNAL_DOCUMENTS = 2
 _SUMS = ("tasks", "receipts", "partial", "files", "memory")
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +234,6 @@ def fan_in(count: int, noted: bool) -> int:
     (10, 32)
     """
     return min(max(count // PARTS, LEAST), FAN_IN) if noted else FAN_IN
-
-
-def format_size(nbytes: int) -> str:
-    """Bytes for people.
-
-    >>> format_size(1023), format_size(1536), format_size(5 * 2**30)
-    ('1023 bytes', '1.5 KiB', '5.0 GiB')
-    """
-    power = min(max(nbytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    return f"{nbytes / 1024**power:,.1f} {_UNITS[power]}" if power else f"{nbytes} bytes"
 
 
 def _format_shapes(object_shape: Index, inner_shape: Index | None) -> str:

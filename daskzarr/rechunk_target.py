@@ -1,0 +1,149 @@
+"""A stored array's metadata and the chunks it is to have -> the metadata of the same array with those."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from daskzarr.array_handle import ArrayHandle
+from daskzarr.errors import MetadataError, short
+from daskzarr.metadata import ArrayMetadata, ZarrFormat, fill_json
+from daskzarr.metadata.shards import shard_config
+from daskzarr.settings import ArraySettings, new_array_metadata
+from daskzarr.translation import translate, unsharded
+
+SAME = "source"
+"""Compressors, chunks or shards that are those of the source."""
+_CODECS = ("codecs", "compressors", "compressor", "filters", "serializer", "order")
+
+
+def rechunked_metadata(
+    metadata: ArrayMetadata, settings: ArraySettings, dtype: Any, zarr_format: ZarrFormat
+) -> ArrayMetadata:
+    """The metadata of the target.
+
+    Parameters
+    ----------
+    metadata
+        Of the source. Attributes, dimension names and fill value come along, and so do codecs unless some are chosen,
+        or another dtype.
+    settings
+        Chunks, shards and codecs; ``compressors="source"`` chooses none. Everything else is not looked at.
+    dtype
+        To store; None: that of the source.
+    zarr_format
+        Of the target.
+
+    Raises
+    ------
+    MetadataError, UnsupportedError, UnknownCodecError
+        If the target's format cannot say it, or a setting cannot be.
+    """
+    chosen = replace(settings, compressors="auto") if _is_same(settings.compressors) else settings
+    if dtype is None and not set(settings.chosen()) & set(_CODECS) - (
+        {"compressors"} if chosen is not settings else set()
+    ):
+        return _with_its_codecs(metadata, settings, zarr_format)
+    names = metadata.dimension_names
+    own = replace(chosen, dimension_names=names, attributes=metadata.attributes or None)
+    stored = metadata.data_type.dtype if dtype is None and metadata.data_type.variable is None else dtype
+    found = new_array_metadata(
+        own, shape=metadata.shape, dtype=metadata.data_type if stored is None else stored, zarr_format=zarr_format
+    )
+    if zarr_format == "n5" or metadata.fill_value is None:
+        return found
+    same = found.data_type == metadata.data_type
+    return replace(found, fill_value=metadata.fill_value if same else fill_json(found.data_type, metadata.fill_scalar))
+
+
+def _is_same(value: Any) -> bool:
+    """Whether a setting says to do as the source does."""
+    return isinstance(value, str) and value == SAME
+
+
+def _with_its_codecs(metadata: ArrayMetadata, settings: ArraySettings, zarr_format: ZarrFormat) -> ArrayMetadata:
+    """The same array in other chunks, by the same codecs."""
+    grid_settings = ArraySettings(chunks=settings.chunks, shards=settings.shards)
+    grid = new_array_metadata(grid_settings, shape=metadata.shape, dtype="u1", zarr_format=zarr_format).chunk_grid
+    plain, _ = unsharded(metadata)
+    found, _ = translate(replace(plain, chunk_grid=grid), zarr_format)
+    if settings.shards is not None:
+        inner = new_array_metadata(
+            ArraySettings(chunks=settings.chunks), shape=metadata.shape, dtype="u1", zarr_format=zarr_format
+        ).chunk_grid.chunk_shape
+        found = replace(found, codecs=(shard_config(inner, found.codecs),))
+    return replace(found, chunk_grid=grid)
+
+
+def chunks_for(metadata: ArrayMetadata, chunks: Any, path: str) -> Any:
+    """The chunks of one array, from what is said for many: by the array's path, by dimension names, or for all.
+
+    Parameters
+    ----------
+    metadata, path
+        Of the array; the path is from the group's.
+    chunks
+        A mapping, or chunks for every array. In a mapping an integer belongs to a dimension, anything else to an array.
+
+    Returns
+    -------
+    Any
+        Chunks as :func:`create_array` takes them; None: as they are. Along dimensions that are not named, a chunk is
+        as long as before.
+
+    Examples
+    --------
+    >>> from daskzarr.settings import ArraySettings, new_array_metadata
+    >>> settings = ArraySettings(chunks=(2, 5), dimension_names=["x", "y"])
+    >>> metadata = new_array_metadata(settings, shape=(8, 10), dtype="i2")
+    >>> chunks_for(metadata, {"y": 1, "other": (3,)}, "a"), chunks_for(metadata, {"a": (4, -1)}, "a")
+    ((2, 1), (4, 10))
+    """
+    given = chunks
+    if isinstance(chunks, Mapping):
+        if path in chunks:
+            given = chunks[path]
+        else:
+            given = {name: length for name, length in chunks.items() if isinstance(length, int)}
+    if given is None:
+        return None
+    names = metadata.dimension_names or (None,) * len(metadata.shape)
+    before = _before(metadata)
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if isinstance(chunks, Mapping) and path in chunks and name not in names]
+        if unknown:
+            there = ", ".join(map(str, names))
+            raise MetadataError(
+                f"chunks names {short(unknown[0])}, and {path or 'the array'} has the dimensions {there}",
+                field="chunks",
+            )
+        if not set(given) & set(names):
+            return None
+        given = tuple(given.get(name, length) for name, length in zip(names, before, strict=True))
+    if isinstance(given, int):
+        given = (given,) * len(metadata.shape)
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(metadata.shape):
+        return tuple(_length(one, n) for one, n in zip(given, metadata.shape, strict=True))
+    return given
+
+
+def _length(chunk: Any, size: int) -> Any:
+    """A chunk's length: -1 and None stand for the whole axis, and none is longer than that."""
+    if chunk is None or chunk == -1:
+        return max(size, 1)
+    return min(chunk, max(size, 1)) if isinstance(chunk, int) and chunk > 0 else chunk
+
+
+def _before(metadata: ArrayMetadata) -> Sequence[Any]:
+    """The chunks that an array has, inner ones where there are shards."""
+    found = metadata.inner_chunk_shape or metadata.chunk_grid.chunk_shape
+    return tuple(found)
+
+
+def read_unit(handle: ArrayHandle, most: int) -> tuple[int, ...] | None:
+    """Shape of what is read of a source at a time: inner chunks, if its shards are larger; None: what is stored."""
+    inner = handle.metadata.inner_chunk_shape
+    if inner is None or handle.pipeline.spec.nbytes <= most:
+        return None
+    return tuple(inner)
