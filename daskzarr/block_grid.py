@@ -171,6 +171,13 @@ class BlockGrid:
         pairs = [(axis.bounds(0)[0], axis.bounds(axis.count - 1)[1]) for axis in self.axes]
         return Box(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
 
+    def recut(self, chunks: Sequence[Sequence[int]]) -> BlockGrid:
+        """The same region in other blocks, whose lengths are given for each axis of the Dask array."""
+        axes = list(self.axes)
+        for i, lengths in zip(self.kept, chunks, strict=True):
+            axes[i] = cuts(axes[i].bounds(0)[0], lengths)
+        return replace(self, axes=tuple(axes))
+
     def narrow(self, index: Sequence[slice | int]) -> BlockGrid:
         """The blocks that remain of the Dask array after basic indexing.
 

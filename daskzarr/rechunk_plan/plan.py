@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from daskzarr.block_grid import BlockGrid, Cuts, ListedCuts, RegularCuts
 from daskzarr.rechunk_plan.groups import Groups
+from daskzarr.rechunk_plan.picture import draw
 from daskzarr.size_text import format_size
 
 Index = tuple[int, ...]
@@ -176,6 +178,16 @@ class RechunkPlan:
 
     def __str__(self) -> str:
         return self.explain()
+
+    def to_svg(self) -> str:
+        """A picture of the grids: source, blocks of each stage, target. Notebooks show it by themselves."""
+        grids = [("source", self.source)]
+        grids += [(f"blocks of stage {n + 1}", stage.blocks.axes) for n, stage in enumerate(self.stages)]
+        note = f"{self.kind}: {self.tasks:,} tasks, every cell is read {self.amplification:.3g} times"
+        return draw(self.shape, [*grids, ("target", self.target)], note)
+
+    def _repr_html_(self) -> str:
+        return f"{self.to_svg()}<pre>{escape(self.explain())}</pre>"
 
 
 def cuts_of(listed: Mapping[str, Any] | list[Any], size: int) -> Cuts:
