@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +18,10 @@ from daskzarr.stores import RetryBudget, Store, Traffic
 _Value = TypeVar("_Value")
 
 _DEFAULT, _RETRIES = Traffic(), RetryBudget()
+_NAMES = {
+    "requests": ("in-flight", "bytes", "gap", "tasks"),
+    "retries": ("time", "attempts", "first-wait"),
+}
 
 
 def traffic_to(store: Store) -> Traffic:
@@ -37,7 +41,7 @@ def traffic_to(store: Store) -> Traffic:
     Raises
     ------
     MetadataError
-        If a setting is no number, or one that cannot be.
+        If a setting is no number, or one that cannot be, or none that there is.
 
     Examples
     --------
@@ -49,6 +53,7 @@ def traffic_to(store: Store) -> Traffic:
     """
     if not dask.config.get("daskzarr", None):
         return _DEFAULT
+    _check_names()
     tasks = _setting("requests.tasks", _whole, None, least=1)
     given = Traffic(
         requests=_setting("requests.in-flight", _whole, _DEFAULT.requests, least=1),
@@ -59,6 +64,27 @@ def traffic_to(store: Store) -> Traffic:
     if tasks is None:
         return given
     return Traffic(given.requests, given.nbytes, given.gap, given.retries, gate=TaskLimit(limit_name(store), tasks))
+
+
+def _check_names() -> None:
+    """Every name below a part of the configuration is that of a setting; to Dask ``-`` and ``_`` are the same."""
+    for part, known in _NAMES.items():
+        found = dask.config.get(f"daskzarr.{part}", None)
+        if found is None:
+            continue
+        if not isinstance(found, Mapping):
+            raise _wrong_name(part, f"is {short(found)}, which is no setting", part)
+        for name in found:
+            if str(name).replace("_", "-") not in known:
+                raise _wrong_name(part, f"has no setting {short(name)}", f"{part}.{name}")
+
+
+def _wrong_name(part: str, what: str, field: str) -> MetadataError:
+    """The error for a setting that there is not."""
+    return MetadataError(
+        f"daskzarr.{part} of Dask's configuration {what}; there are {', '.join(_NAMES[part])}",
+        field=f"daskzarr.{field}",
+    )
 
 
 def _retries() -> RetryBudget | None:

@@ -91,6 +91,40 @@ def test_nonsense_is_named_on_the_client(name, value):
         to_zarr(da.arange(4, chunks=2), {})
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("requests.inflight", "in-flight, bytes, gap, tasks"),
+        ("requests.in.flight", "in-flight, bytes, gap, tasks"),
+        ("requests.Bytes", "in-flight, bytes, gap, tasks"),
+        ("retries.first-waits", "time, attempts, first-wait"),
+        ("retries.3", "time, attempts, first-wait"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(name, known):
+    to_zarr(da.arange(4, chunks=2), store := {})
+    with dask.config.set({f"daskzarr.{name}": 1}), pytest.raises(MetadataError, match=known) as caught:
+        from_zarr(store)
+    assert name.startswith(caught.value.field.removeprefix("daskzarr."))
+    assert repr(name.split(".")[1]) in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["requests", "retries"])
+def test_a_part_of_the_configuration_has_names(part):
+    for value in (5, "16", [1]):
+        with dask.config.set({f"daskzarr.{part}": value}), pytest.raises(MetadataError, match=f"daskzarr.{part}"):
+            traffic_to(MappingStore({}))
+    for value in (None, {}):
+        with dask.config.set({f"daskzarr.{part}": value, "daskzarr.journal": False}):
+            assert traffic_to(MappingStore({})) == Traffic()
+
+
+def test_both_spellings_of_every_name_are_known():
+    for name in SETTINGS:
+        with dask.config.set({name.replace("-", "_"): SETTINGS[name]}):
+            assert traffic_to(MappingStore({})) != Traffic()
+
+
 def test_the_handle_carries_it_to_other_processes():
     array = create_array({}, shape=(8, 8), chunks=4, dtype="f8")
     with dask.config.set({**SETTINGS, "daskzarr.requests.tasks": 7}):

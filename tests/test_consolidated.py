@@ -198,6 +198,23 @@ def test_metadata_that_have_to_be_there_are_asked_for(zarr_format):
 
 
 @both_formats
+def test_a_group_is_opened_by_what_the_one_above_lists(zarr_format):
+    store = built(zarr_format)
+    consolidate(store)
+    group = open_group(store, "g", consolidated=True)
+    assert (group.location.path, open_group(store, "g").consolidated) == ("g", None)
+    store.clear()
+    assert [path for path, _ in group.walk()] == ["b", "h", "h/c"]
+    assert store.requests == []
+    for path in ("g/b", "new"):  # an array, and nothing at all
+        with pytest.raises(NodeNotFoundError) as caught:
+            open_group(store, path, consolidated=True)
+        assert caught.value.node == path
+    consolidate(store, "g")  # its own go before
+    assert open_group(store, "g", consolidated=True).consolidated.top == "g"
+
+
+@both_formats
 def test_a_group_opened_on_its_own_does_not_see_what_is_above(zarr_format):
     store = built(zarr_format)
     assert open_group(store, "g").consolidated is None

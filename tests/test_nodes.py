@@ -573,6 +573,9 @@ def test_options_go_with_their_url(tmp_path):
         target_options={"skip_instance_cache": True},
     )
     np.testing.assert_array_equal(from_zarr(f"memory://{tmp_path}/copied").compute(), CELLS)
+    options = {"path": f"{tmp_path}/s/a", "target_protocol": "file"}
+    assert copy_node("dir://", tmp_path, None, "b", source_options=options).shape == CELLS.shape
+    np.testing.assert_array_equal(from_zarr(tmp_path, "b").compute(), CELLS)
 
 
 # With zarr-python

@@ -83,7 +83,8 @@ def open_group(
         The place, as for :func:`open_array`.
     consolidated
         None (default): if the group has consolidated metadata, they are read with its document, and the store is asked
-        for nothing that is below the group. True: they have to be there. False: they are not used.
+        for nothing that is below the group. True: they have to be there, or list it in those of the group at ``url``.
+        False: they are not used.
 
     Returns
     -------
@@ -106,7 +107,29 @@ def open_group(
     """
     _check_consolidated(consolidated)
     location = locate(url, component, storage_options)
-    return _expect_group(open_node(location, zarr_format or known_format(url, component), consolidated))
+    try:
+        return _expect_group(open_node(location, zarr_format or known_format(url, component), consolidated))
+    except NodeNotFoundError:
+        top = locate(url, None, storage_options)
+        listed = _listed_at(top, location, zarr_format or known_format(url, None)) if consolidated else None
+        if listed is None:
+            raise
+    return listed
+
+
+def _listed_at(top: Location, location: Location, zarr_format: ZarrFormat | None) -> StoredGroup | None:
+    """The group that the consolidated metadata of one above it list, if they do."""
+    if top == location:
+        return None
+    try:
+        above = open_node(top, zarr_format, True)
+    except NodeNotFoundError:
+        return None
+    if not isinstance(above, StoredGroup) or above.consolidated is None:
+        return None
+    documents = above.consolidated.documents(location.path)
+    found = node_of(location, documents, above.consolidated) if documents else None
+    return found if isinstance(found, StoredGroup) else None
 
 
 def expect_array(node: StoredArray | StoredGroup) -> StoredArray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-_FEW = 4
+_MANY = 6  # rounds after which it matters little that the last one is not full
+_TAIL = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class CostModel:
         """Time of a stage whose tasks are alike; numbers, or arrays of them for many stages at once."""
         work = bytes_read / self.read + bytes_written / self.write
         waits = (gets * self.get + puts * self.put) / self.requests
-        rounds = tasks / self.slots
-        rounds = np.where(rounds < _FEW, np.ceil(rounds), rounds)  # of many, the last one matters little
+        rounds = np.maximum(tasks / self.slots, 1.0)
+        rounds = rounds + _TAIL * np.maximum(1 - rounds / _MANY, 0)
         return rounds * ((work + waits) / tasks + self.task)
 
 

@@ -82,15 +82,21 @@ def _holding(edges: Integers, cells: Integers) -> Integers:
 
 
 def along(axis: int, stages: Sequence[Sequence[Cuts]], least: int) -> Groups:
-    """The groups along an axis: as many as there can be with ``least`` blocks of the last stage, or more, in each."""
+    """The groups along an axis: as many as there can be with about ``least`` blocks of each stage, or more, in each.
+
+    They begin where blocks of all stages do, or near to that: few blocks are needed by two groups then.
+    """
     cuts = tuple(stage[axis] for stage in stages)
-    others = 1
-    for i, each in enumerate(stages[-1]):
-        others *= 1 if i == axis else each.count
+    fewest = min(math.prod(each.count for each in stage) for stage in stages)
+    step = max(-(-least * cuts[-1].count // fewest), 1)
     edges = edges_of(cuts[-1])
-    step = max(-(-least // others), 1)
-    count = max((len(edges) - 1) // step, 1)
-    return Groups(axis, (*(int(edges[i * step]) for i in range(count)), int(edges[-1])), cuts)
+    wanted = edges_of(min(cuts, key=lambda each: each.count))
+    begins = np.unique(np.clip(np.searchsorted(edges, wanted), 0, len(edges) - 1))
+    chosen = [0]
+    for begin in begins[1:].tolist():
+        if begin - chosen[-1] >= step and len(edges) - 1 - begin >= step:
+            chosen.append(begin)
+    return Groups(axis, (*(int(edges[i]) for i in chosen), int(edges[-1])), cuts)
 
 
 def best(stages: Sequence[Sequence[Cuts]], shape: Sequence[int], least: int) -> Groups:

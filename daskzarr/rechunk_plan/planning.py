@@ -369,5 +369,5 @@ def build(task: Task, chain: Sequence[Blocks]) -> RechunkPlan:
             out += math.prod(map(meets, blocks, chain[n + 1])) * PIECE_END
         stages.append(Stage(grid, gets, read, objects, out, memory))
         seconds += float(task.cost.seconds(grid.block_count, read, gets, out, objects))
-    groups = best_groups([stage.blocks.axes for stage in stages], task.shape, max(task.cost.slots // 2, 1))
+    groups = best_groups([stage.blocks.axes for stage in stages], task.shape, task.cost.slots)
     return RechunkPlan(task.shape, size, task.source, task.target, tuple(stages), groups, seconds, task.max_mem)

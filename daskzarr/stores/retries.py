@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from daskzarr.stores.protocol import Buffer, Store
 from daskzarr.stores.traffic import TRAFFIC, RetryBudget, Traffic
-from daskzarr.stores.transient import is_transient, wait_told
+from daskzarr.stores.transient import is_transient, is_unreachable, wait_told
 
 __all__ = ["BUDGET", "attempts_of", "get_many", "is_transient", "persist"]
 
@@ -19,9 +19,17 @@ _ATTEMPTS = "attempts_made"
 
 BUDGET = RetryBudget()
 """What requests get that bring no budget of their own."""
+NOBODY_THERE = 5.0
+"""Seconds for which the first document of a server is asked for where nobody answers: its address may be wrong."""
+
+_LEFT_OUT = RetryBudget()  # stands for none, as only requests for documents bring
+_MOST_NOTED = 1000
+
+_answered: set[str] = set()
+"""Servers that have answered when this process asked for a document."""
 
 
-def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None = None) -> _Result:
+def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None = _LEFT_OUT) -> _Result:
     """``call(*args)``, tried again as long as it fails in ways that pass and the budget lasts.
 
     The call has to be one that may be repeated though an attempt that failed had its effect, as those of a store are.
@@ -35,7 +43,8 @@ def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None
     *args
         Its arguments.
     budget
-        Default: :data:`BUDGET`.
+        None: :data:`BUDGET`. That is the default too, but for the first ``get`` from a server in this process: where
+        nobody answers at its address, that is tried again for :data:`NOBODY_THERE` seconds only.
 
     Examples
     --------
@@ -48,12 +57,28 @@ def persist(call: Callable[..., _Result], *args: Any, budget: RetryBudget | None
     >>> persist(get, "a", budget=RetryBudget(first_wait=0.001))
     b'1'
     """
+    server = _server_of(call) if budget is _LEFT_OUT else None
     try:
-        return call(*args)
+        found = call(*args)
     except Exception as error:
         if not is_transient(error):
             raise
-        return _again(error, call, args, budget or BUDGET)
+        first = server is not None and server not in _answered
+        found = _again(error, call, args, BUDGET if budget is None or budget is _LEFT_OUT else budget, first=first)
+    if server is not None:
+        if len(_answered) >= _MOST_NOTED:
+            _answered.clear()
+        _answered.add(server)
+    return found
+
+
+def _server_of(call: Callable[..., Any]) -> str | None:
+    """Scheme and server of the store that a value is asked of; None for all other requests."""
+    url = getattr(getattr(call, "__self__", None), "url", None) if getattr(call, "__name__", "") == "get" else None
+    if not isinstance(url, str):
+        return None
+    scheme, _, place = url.rpartition("://")
+    return f"{scheme}://{place.partition('/')[0]}"
 
 
 def get_many(store: Store, keys: Sequence[str], traffic: Traffic = TRAFFIC) -> Iterator[Buffer | None]:
@@ -103,9 +128,18 @@ def attempts_of(error: BaseException) -> int:
 
 
 def _again(
-    error: Exception, call: Callable[..., _Result], args: tuple[Any, ...], budget: RetryBudget, soon: bool = False
+    error: Exception,
+    call: Callable[..., _Result],
+    args: tuple[Any, ...],
+    budget: RetryBudget,
+    *,
+    soon: bool = False,
+    first: bool = False,
 ) -> _Result:
-    """Go on with a request whose first attempt failed; the second is made at once, if ``soon``."""
+    """Go on with a request whose first attempt failed; the second is made at once, if ``soon``.
+
+    If it is the ``first`` one to a server, less patience is had with nobody being there.
+    """
     import tenacity  # only where something fails
 
     failed = [error]
@@ -119,10 +153,14 @@ def _again(
         longest = budget.first_wait * 2.0 ** (state.attempt_number - 1)
         own = 0.0 if soon and state.attempt_number == 1 else random.uniform(longest / 2, longest)
         told = wait_told(state.outcome.exception()) or 0.0
-        return max(0.0, min(max(own, told), budget.seconds - _elapsed(state)))
+        return max(0.0, min(max(own, told), seconds(state) - _elapsed(state)))
+
+    def seconds(state: Any) -> float:
+        nobody = first and is_unreachable(state.outcome.exception())
+        return min(budget.seconds, NOBODY_THERE) if nobody else budget.seconds
 
     def spent(state: Any) -> bool:
-        return bool(state.attempt_number >= budget.attempts or _elapsed(state) >= budget.seconds)
+        return bool(state.attempt_number >= budget.attempts or _elapsed(state) >= seconds(state))
 
     retrying = tenacity.Retrying(retry=tenacity.retry_if_exception(is_transient), wait=wait, stop=spent, reraise=True)
     try:

@@ -52,6 +52,12 @@ _CODES = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+_NOBODY = re.compile(
+    r"connection refused|connect call failed|could not connect to the endpoint|cannot connect to host|dns error|"
+    r"name or service not known|name resolution|nodename nor servname|no address associated|getaddrinfo|"
+    r"lookup address information|unable to connect to port",
+    re.IGNORECASE,
+)
 _LASTING = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 _Verdict = Callable[[Any], bool | None]
@@ -66,6 +72,17 @@ def is_transient(error: BaseException) -> bool:
     a full disk or quota.
     """
     return _verdict(error) is True
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether nobody answers at an address: its name is not known, or connections to it are refused.
+
+    Either passes where a server starts or a network comes back, and never does where the address is wrong.
+
+    >>> is_unreachable(ConnectionRefusedError()), is_unreachable(TimeoutError())
+    (True, False)
+    """
+    return any(_finds_nobody(cause) for cause in _causes(error))
 
 
 def wait_told(error: BaseException) -> float | None:
@@ -93,6 +110,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield found
         found = found.__cause__
+
+
+def _finds_nobody(error: BaseException) -> bool:
+    """Whether an error says so itself; of clients that keep nothing else, its text."""
+    if isinstance(error, (socket.gaierror, ConnectionRefusedError)):
+        return True
+    return getattr(error, "errno", None) == errno.ECONNREFUSED or _NOBODY.search(str(error)) is not None
 
 
 def _verdict(error: BaseException) -> bool | None:

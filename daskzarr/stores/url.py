@@ -15,11 +15,13 @@ from daskzarr.stores.mapping import MappingStore
 from daskzarr.stores.protocol import Location, Store
 from daskzarr.stores.remote.filesystem import MISSING, FilesystemStore
 from daskzarr.stores.remote.objects import preferred_objects
+from daskzarr.stores.remote.opening import file_system_at
 from daskzarr.stores.schemes import opener
 from daskzarr.stores.zarr_python import location_of_zarr_python
 
 _LOCAL_PROTOCOLS = {"file", "local"}
 _BUCKET_LOGIN = re.compile(r"(?:^|::)(?:s3a?|gs|gcs)://[^/@]*:[^/@]*@")
+_NO_BUCKET = re.compile(r"(?:^|::)(s3a?|gs|gcs|az|abfss?):///*(?=::|$)")
 _FSSPEC = "fsspec::"  # no client but fsspec's
 _HANDED_OVER = {"obstore", "icechunk"}
 
@@ -68,6 +70,10 @@ def open_store(url: Any, *, storage_options: Mapping[str, Any] | None = None) ->
     ------
     MetadataError
         If the place cannot be understood.
+    UnsupportedError
+        If there is no client for it, or that is not installed.
+    StoreError
+        If it has to be asked for on opening, as an archive has to, and that fails.
 
     Examples
     --------
@@ -116,6 +122,13 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
             url=without_credentials(url),
             field="url",
         )
+    bucketless = _NO_BUCKET.search(url)
+    if bucketless:
+        raise MetadataError(
+            f"the URL names no bucket or container: {bucketless[1]}://NAME/path",
+            url=without_credentials(url),
+            field="url",
+        )
     protocol, separator, path = url.partition("://")
     if "::" not in url and (not separator or protocol in _LOCAL_PROTOCOLS):
         local = os.path.abspath(os.path.expanduser(path if separator else url))
@@ -132,14 +145,7 @@ def _store_at(url: str, options: dict[str, Any]) -> Store:
     if preferred is not None:
         return preferred
     url = url.removeprefix(_FSSPEC)
-    from fsspec.core import url_to_fs
-
-    try:
-        fs, root = url_to_fs(url, **options)
-    except (ValueError, ImportError) as error:
-        raise UnsupportedError(
-            f"no file system for this protocol can be opened: {error}", url=without_credentials(url)
-        ) from error
+    fs, root = file_system_at(url, options)
     if protocol.startswith("dir::"):
         root = ""  # fsspec names the folder twice: as the file system's and as the path in it
     public = without_credentials(_one_spelling(url))

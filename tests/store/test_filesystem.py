@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import fsspec
@@ -806,6 +807,24 @@ def test_keys_that_a_client_takes_for_others_are_refused(bucket):
         with pytest.raises(UnsupportedError, match="another"):
             call("k?versionId=1")
     assert server.requests == []
+
+
+def test_options_of_a_chain_that_are_not_by_protocol(monkeypatch):
+    pytest.importorskip("s3fs")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    for url, hint in (("simplecache::s3://bucket/a", '{"s3": {"key": ...}}'), ("s3://bucket/a", None)):
+        options = {"key": "x", "secret": "y"} if hint else {"skip_instance_cache": True}
+        with pytest.raises(StorePermissionError, match="NoCredentialsError") as caught:
+            open_store(url, storage_options=options).get("k")
+        assert ("by protocol" in str(caught.value)) == (hint is not None)
+        assert (hint or "") in str(caught.value)
+    if find_spec("adlfs"):
+        with pytest.raises(StoreError, match=r'by protocol: \{"abfs": \{"account_key"'):
+            open_store("simplecache::abfs://container/a", storage_options={"account_name": "a", "account_key": "eA=="})
 
 
 def test_objects_that_cannot_be_deleted_are_an_error(bucket, monkeypatch):

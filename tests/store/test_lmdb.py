@@ -330,6 +330,32 @@ def test_a_file_that_is_no_database(tmp_path):
             request()
         assert not is_transient(caught.value)
     assert (tmp_path / "a").read_bytes().startswith(b"something else")
+    for options in ({}, {"readonly": True}):
+        with pytest.raises(StoreError, match="is no LMDB database"):
+            open_store(f"lmdb://{tmp_path}/a", storage_options=options).get("a")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("size", [1, 15, 63])
+def test_a_short_file_that_is_no_database(tmp_path, size):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data.mdb").write_bytes(b"x" * size)
+    with pytest.raises(StoreError, match="is no LMDB database"):
+        LMDBStore(str(tmp_path / "a")).get("a")
+    assert os.listdir(tmp_path / "a") == ["data.mdb"]
+
+
+def test_an_empty_file_becomes_a_database(tmp_path):
+    (tmp_path / "a").touch()
+    store = LMDBStore(str(tmp_path / "a"))
+    store.set("a", b"1")
+    assert store.get("a") == b"1"
+
+
+def test_without_lmdb_a_store_that_was_made_by_hand_says_so_too(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'daskzarr\[lmdb\]'"):
+        store.set("a", b"1")
 
 
 def test_a_database_that_another_library_has_open(store):

@@ -34,6 +34,7 @@ from daskzarr.stores.remote.object_client import Opening
 from daskzarr.stores.remote.object_options import prefers_objects
 from daskzarr.stores.remote.objects import ObjectStore, object_store_of, preferred_objects
 from daskzarr.stores.retries import is_transient
+from daskzarr.stores.transient import is_unreachable
 from daskzarr.testing import StoreContract, WebServer
 from daskzarr.testing.contract.parts import Parts
 from daskzarr.testing.contract.reading import Reading
@@ -357,6 +358,14 @@ def test_options_of_s3fs_do():
     ("url", "options", "named"),
     [
         ("s3://bucket/a", {"regoin": "r"}, "regoin"),
+        ("s3://bucket/a", {"key": "SECRETVALUE", "sekret": "SECRETVALUE"}, "no option 'sekret'"),
+        ("s3://bucket/a", {"sekret": "SECRETVALUE", "key": "SECRETVALUE"}, "no option 'sekret'"),
+        ("s3://bucket/a", {"key": "a", "profile": "mine", "sekret": "b"}, "no option 'profile', 'sekret'"),
+        ("s3://bucket/a", {"key": "a", "secret": "SECRETVALUE"}, "endpoint_url, or client_kwargs"),
+        ("s3://bucket/a", {"key": "a", "region": "SECRETVALUE"}, r"s3fs \(key\) and of obstore \(region\) do not mix"),
+        ("az://container/a", {"account_host": "h", "acount_key": "SECRETVALUE"}, "no option 'acount_key'"),
+        ("az://container/a", {"connection_string": "SECRETVALUE"}, "account_name"),
+        ("gs://bucket/a", {"tokn": "SECRETVALUE"}, "tokn"),
         ("s3://bucket/a", {"client_options": {"timeout": "soon"}}, "set up"),
         ("http://host/a", {"token": "SECRETVALUE"}, "token"),
         ("http://me:SECRETVALUE@host/a?b=SECRETVALUE", {}, "query"),
@@ -523,8 +532,9 @@ def test_forked_not_installed_or_old(monkeypatch):
     for installed in (None, (0, 10)):
         monkeypatch.setattr(object_client, "_installed", lambda installed=installed: installed)
         assert preferred_objects("s3://bucket/a", {**KEYS, **SERVER}) is None
-        with pytest.raises(UnsupportedError, match=r"obstore 0\.11 or later: pip install 'daskzarr\[obstore\]'"):
-            store.get("a")
+        for use in (lambda: store.get("a"), lambda: ObjectStore.from_url("obstore::s3://bucket/a", {"key": "a"})):
+            with pytest.raises(UnsupportedError, match=r"obstore 0\.11 or later: pip install 'daskzarr\[obstore\]'"):
+                use()
 
 
 # What is asked of a server
@@ -679,6 +689,17 @@ def test_no_server_at_all_passes():
     with pytest.raises(StoreError, match="refused") as caught:
         ObjectStore(store.opening.with_retries(FAST), store.url).get("a")
     assert is_transient(caught.value)
+
+
+def test_a_server_whose_name_nobody_knows_says_so():
+    internals = 'source: hyper_util::client::legacy::Error(\n Connect,\n ConnectError(\n "dns error",\n Custom {\n '
+    internals += 'kind: Uncategorized,\n error: "failed to lookup address information: Name or service not known",'
+    error = object_client.explained(
+        Exception(f"Generic S3 error: HTTP error: error sending request\n\nDebug source:\n{internals}"), "s3://b", "a"
+    )
+    assert "Name or service not known" in str(error)
+    assert is_transient(error)
+    assert is_unreachable(error)
 
 
 def test_time_out_passes():

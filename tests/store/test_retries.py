@@ -29,7 +29,7 @@ from daskzarr.errors import (
 from daskzarr.stores import MappingStore, RetryBudget, Traffic, retries
 from daskzarr.stores.retries import attempts_of, get_many, is_transient, persist
 from daskzarr.stores.traffic import FIRST_WAIT
-from daskzarr.stores.transient import wait_told
+from daskzarr.stores.transient import is_unreachable, wait_told
 from daskzarr.testing import FaultyStore, RecordingStore
 
 QUICK = RetryBudget(seconds=5, attempts=4, first_wait=0.001)
@@ -651,3 +651,96 @@ def test_a_server_is_not_waited_for_longer_than_the_budget(monkeypatch):
         persist(failing(*[later] * 9), budget=RetryBudget(seconds=7, attempts=3))
     assert len(waits) == 2
     assert all(6 < wait <= 7 for wait in waits)
+
+
+# Where nobody is
+
+
+class Away:
+    """A store on a server that cannot be reached so many times."""
+
+    def __init__(self, url, times, error=None):
+        self.url, self.left, self.made = url, times, 0
+        self.error = error or ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    def get(self, key, byte_range=None):
+        self.made += 1
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return b"1"
+
+    def get_many(self, keys, traffic):
+        return map(self.get, keys)
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    """None with a server that was not there yet, much with one that was."""
+    monkeypatch.setattr(retries, "BUDGET", RetryBudget(seconds=20, attempts=40, first_wait=1e-9))
+    monkeypatch.setattr(retries, "NOBODY_THERE", 0.0)
+    monkeypatch.setattr(retries, "_answered", set())
+
+
+def test_a_server_that_never_answered_is_not_waited_for(patience):
+    away = Away("x://nobody:1/a", 5)
+    with pytest.raises(ConnectionRefusedError) as caught:
+        persist(away.get, "a")
+    assert (away.made, attempts_of(caught.value)) == (1, 1)
+
+
+@pytest.mark.parametrize("budget", [None, RetryBudget(20, 40, 1e-9)])
+def test_chunks_are_of_servers_that_were_there(patience, budget):
+    assert persist(Away("x://nobody:1/a", 5).get, "a", budget=budget) == b"1"
+    assert list(get_many(Away("x://nobody:1/a", 5), ["a"])) == [b"1"]
+
+
+def test_a_server_that_answered_is_waited_for(patience):
+    for url in ("x://server:1/a", "x://server:1/a-journal"):
+        away = Away(url, 0)
+        assert persist(away.get, "a") == b"1"
+        away.left = 5
+        assert persist(away.get, "a") == b"1"
+    with pytest.raises(ConnectionError):
+        persist(Away("x://server:2/a", 5).get, "a")
+
+
+def test_other_failures_and_requests_are_as_ever(patience):
+    for error in (TimeoutError(), ConnectionResetError(), told(Exception, status=503)):
+        assert persist(Away(f"x://{error!r}", 5, error).get, "a") == b"1"
+    assert persist(failing(ConnectionRefusedError(), ConnectionRefusedError(), b"1"), "a") == b"1"
+
+
+def test_what_answered_is_not_noted_without_end(patience):
+    for i in range(3 * retries._MOST_NOTED):
+        persist(Away(f"x://{i}/a", 0).get, "a")
+    assert len(retries._answered) <= retries._MOST_NOTED
+
+
+NOBODY = {
+    "system": lambda: ConnectionRefusedError(),
+    "number": lambda: OSError(errno.ECONNREFUSED, "m"),
+    "no such name": lambda: socket.gaierror(socket.EAI_NONAME, "m"),
+    "no name server": lambda: socket.gaierror(socket.EAI_AGAIN, "m"),
+    "in a cause": lambda: caused_by(StoreError("m"), caused_by(RuntimeError("m"), ConnectionRefusedError())),
+    "botocore": lambda: instance("botocore.exceptions", "EndpointConnectionError", endpoint_url="http://x"),
+    "redis": lambda: ConnectionError("Error 111 connecting to 127.0.0.1:1. Connection refused."),
+    "pymongo": lambda: TimeoutError("ServerSelectionTimeoutError: 127.0.0.1:1: [Errno 111] Connection refused"),
+    "obstore": lambda: ConnectionError("Generic S3 error: HTTP error: error sending request (Connection refused)"),
+    "requests": lambda: ConnectionError(
+        "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: /a "
+        "(Caused by NameResolutionError(\"Failed to resolve 'x' ([Errno -2] Name or service not known)\"))"
+    ),
+}
+
+
+@pytest.mark.parametrize("make", NOBODY.values(), ids=list(NOBODY))
+def test_errors_that_say_that_nobody_is_there(make):
+    assert is_unreachable(make())
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError(), ConnectionResetError(), ConnectionError("the answer broke off"), botocore(503)]
+)
+def test_errors_that_say_that_somebody_is_there(error):
+    assert not is_unreachable(error)

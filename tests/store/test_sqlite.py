@@ -488,14 +488,30 @@ def test_what_may_only_be_read(locked_folder, journal):
                 store.get("a")
         with pytest.raises(StorePermissionError, match=r"a\.db"):
             store.set("a", b"2")
-        with pytest.raises(PermissionError):
+        with pytest.raises(StorePermissionError, match=f"folder {locked_folder} cannot be written") as caught:
             SQLiteStore(str(locked_folder / "new.db")).set("a", b"1")
+        assert "immutable" not in str(caught.value)
+        with pytest.raises(PermissionError, match=str(locked_folder)):
+            SQLiteStore(str(locked_folder / "deep" / "new.db")).set("a", b"1")
         reading = open_store(f"sqlite:///{path}?immutable=true")
         assert reading.get("a") == b"1"
         assert reading.list_dir("").keys == ("a",)
         assert not reading.can_write
         with pytest.raises(UnsupportedError, match="immutable"):
             reading.set("a", b"2")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="no users on this system")
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_a_file_that_may_be_written_in_a_folder_that_may_not(locked_folder, journal):
+    path = locked_folder / "a.db"
+    program = "import sys; from daskzarr.stores.databases.sqlite import SQLiteStore as S; "
+    program += f"S(sys.argv[1], journal={journal!r}).set('a', b'1')"
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    os.chmod(path, 0o666)
+    os.chmod(locked_folder, 0o555)
+    with as_someone_else(), pytest.raises(StorePermissionError, match=f"folder {locked_folder} cannot be written"):
+        SQLiteStore(str(path), journal=journal).set("a", b"2")
 
 
 def test_what_is_not_in_the_file_yet_is_not_passed_over(store):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import sys
 import types
 import uuid
 from collections import UserDict
@@ -411,6 +412,52 @@ def test_an_empty_string_is_refused():
 def test_an_unknown_protocol_is_refused(url):
     with pytest.raises(DaskZarrError, match=r"[Pp]rotocol"):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("lmdb:///data/a", "lmdb", "lmdb"),
+        ("redis://nobody.example", "redis", "redis"),
+        ("mongodb://nobody.example/a", "pymongo", "mongodb"),
+        ("s3://bucket/a", "s3fs", "s3"),
+        ("simplecache::s3://bucket/a", "s3fs", "s3"),
+        ("gs://bucket/a", "gcsfs", "gcs"),
+        ("abfs://container/a", "adlfs", "azure"),
+        ("http://127.0.0.1:1/a", "fsspec.implementations.http", "http"),
+    ],
+)
+def test_a_client_that_is_not_installed_is_named_on_opening(monkeypatch, url, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(
+        sys.modules["fsspec.registry"]._registry, url.rpartition("::")[2].partition(":")[0], raising=False
+    )
+    with pytest.raises(UnsupportedError, match=rf"pip install 'daskzarr\[{extra}\]'"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"])
+@pytest.mark.parametrize("url", ["{}://", "{}:///", "simplecache::{}://", "zip://a.zip::{}://", "obstore::{}://"])
+def test_a_url_without_a_bucket_is_refused(scheme, url):
+    with pytest.raises(MetadataError, match=f"no bucket or container: {scheme}://NAME") as caught:
+        open_store(url.format(scheme))
+    assert caught.value.field == "url"
+
+
+def test_what_cannot_be_opened_is_an_error_with_its_url(tmp_path):
+    with WebServer({"no.zip": b"something else"}, {"broken.zip": 500}) as server:
+        host = server.url.removeprefix("http://")
+        for name in ("missing.zip", "no.zip", "broken.zip"):
+            url = f"zip::http://user:hunter2@{host}/{name}?token=hunter2"
+            with pytest.raises(StoreError, match="cannot be opened") as caught:
+                open_store(url)
+            assert caught.value.url == f"zip::{server.url}/{name}"
+            assert not isinstance(caught.value, FileNotFoundError)  # fsspec says so of any failure
+            assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+    for url in (f"zip::{tmp_path}/missing.zip", f"reference://::{tmp_path}/missing.json"):
+        with pytest.raises(StoreError, match="missing") as caught:
+            from_zarr(url)
+        assert caught.value.url == url
 
 
 @pytest.mark.parametrize("component", ["..", "../a", "a/..", "a/../b", ".", "a/./b", "a/.../b", "..\\a", "a\0b"])

@@ -11,6 +11,7 @@ from daskzarr.byte_range import ByteRange
 from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.stores.databases import file_url
 from daskzarr.stores.databases.lmdb_environment import Inside, Opening, again, entered, entered_to_write
+from daskzarr.stores.databases.servers import library
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.protocol import Buffer, Listing, Store, get_each
 from daskzarr.stores.traffic import TRAFFIC, Traffic
@@ -71,6 +72,7 @@ class LMDBStore:
         path, options = file_url.parse(url, _OPTIONS, storage_options)
         if not path.strip("/"):
             raise MetadataError("the URL names no path: lmdb:///folder/name.lmdb", field="url")
+        library("lmdb", "lmdb")  # says that it is missing, if it is
         return cls(file_url.place(path), **options)
 
     @property

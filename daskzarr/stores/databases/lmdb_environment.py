@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -15,8 +16,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError, UnsupportedError
+from daskzarr.errors import DaskZarrError, StoreError, StorePermissionError
 from daskzarr.stores.databases.connections import PerProcess, stamp
+from daskzarr.stores.databases.servers import library
 from daskzarr.stores.local.folders import existing, make_folder, settle
 
 _Arguments = ParamSpec("_Arguments")
@@ -30,6 +32,8 @@ _TRIES = 40  # a map that doubles each time is large enough long before
 _FRESH = 0.01  # seconds for which a reader takes for granted that the file is still the same
 _POLL = 0.001
 _ROOM = 2**20
+_HEAD = 64  # the header of the first page, and what it begins with
+_MAGIC = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
 
 
 class Opening(NamedTuple):
@@ -275,10 +279,8 @@ def _opened(opening: Opening, writing: bool) -> Environment | None:
 
 def _open(opening: Opening, sync: bool, writing: bool) -> Any:
     """LMDB's environment. A database that cannot be written is opened for reading alone."""
-    try:
-        import lmdb
-    except ImportError as error:
-        raise UnsupportedError("LMDB needs the package lmdb: pip install 'daskzarr[lmdb]'") from error
+    lmdb = library("lmdb", "lmdb")
+    _check_kind(opening)
     how: dict[str, Any] = {
         "map_size": opening.map_size,
         "subdir": _data(opening) != opening.path,
@@ -300,6 +302,15 @@ def _open(opening: Opening, sync: bool, writing: bool) -> Any:
         if writing or not opening.readonly:
             raise
         return lmdb.open(opening.path, readonly=True, lock=False, **how)  # nobody writes: that is what was said
+
+
+def _check_kind(opening: Opening) -> None:
+    """Refuse a file of something else, before a file of locks is made beside it."""
+    head = b""
+    with contextlib.suppress(OSError), open(_data(opening), "rb") as file:
+        head = file.read(_HEAD)
+    if head and _MAGIC not in head:
+        raise StoreError(f"{opening.path} is no LMDB database")
 
 
 def _make_lock(opening: Opening) -> None:
@@ -339,6 +350,8 @@ def _data(opening: Opening) -> str:
 
 def _told(error: BaseException, path: str) -> DaskZarrError | OSError | None:
     """The error to raise in the place of LMDB's; None if that one says it well."""
+    if isinstance(error, DaskZarrError):
+        return None
     import lmdb
 
     if isinstance(error, (lmdb.InvalidError, lmdb.VersionMismatchError)):

@@ -221,6 +221,8 @@ def _told(error: Exception, path: str, table: str) -> DaskZarrError | None:
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"there is no room on the disk of {path}; nothing was changed")
     if code in _UNWRITABLE:
+        if _locked_folder(path):
+            return _refused_folder(path)
         return StorePermissionError(f"{path} cannot be written: {error}{_advice(path)}")
     if code == sqlite3.SQLITE_CANTOPEN:
         return _unopened(error, path)
@@ -238,10 +240,25 @@ def _unopened(error: Exception, path: str) -> StoreError:
     """What to say of a file that is not opened."""
     if os.path.isdir(path):
         return StoreError(f"{path} is a folder, not an SQLite database")
-    folder = os.path.dirname(path)
-    if not _may(path if os.path.exists(path) else folder, os.R_OK) or not _may(folder, os.W_OK):
-        return StorePermissionError(f"{path} cannot be opened: {error}{_advice(path)}")
+    if os.path.exists(path) and not _may(path, os.R_OK):
+        return StorePermissionError(f"{path} cannot be opened: {error}")
+    if _locked_folder(path):
+        return _refused_folder(path)
     return StoreError(f"{path} cannot be opened: {error}")
+
+
+def _locked_folder(path: str) -> bool:
+    """Whether there is a folder of a file, in which no other file can be put."""
+    folder = os.path.dirname(path)
+    return os.path.isdir(folder) and not _may(folder, os.W_OK)
+
+
+def _refused_folder(path: str) -> StorePermissionError:
+    """The error for a folder that cannot be written."""
+    return StorePermissionError(
+        f"the folder {os.path.dirname(path)} cannot be written, where SQLite puts files beside {os.path.basename(path)}"
+        f"{_advice(path)}"
+    )
 
 
 def _may(path: str, what: int) -> bool:
@@ -253,7 +270,7 @@ def _advice(path: str) -> str:
     """What to do about a database that cannot be written, if it is only to be read."""
     if not os.path.exists(path):
         return ""
-    return "; one that nobody changes can be read by ?immutable=true, where its folder cannot be written"
+    return "; one that nobody changes can be read there by ?immutable=true"
 
 
 def code_of(error: BaseException) -> int | None:

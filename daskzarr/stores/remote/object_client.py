@@ -37,7 +37,7 @@ TIMES: Mapping[str, str] = {"connect_timeout": "10s", "read_timeout": "120s", "t
 
 _STATUS = re.compile(r"status code: (\d{3})[^:\n]*")
 _ANSWER = re.compile(r"<(Code|Message)>([^<]{1,200})</")
-_SYSTEM = re.compile(r'message: "([^"\n]{1,200})"')
+_SYSTEM = re.compile(r'(?:message|error): "([^"\n]{1,200})"')
 _NO_RANGE = re.compile(
     r"range start(?:ed|ing) at|invalid range|range was invalid|non-partial response|parse value for content_range",
     re.IGNORECASE,
@@ -115,6 +115,15 @@ def _client(opening: Opening) -> Any:
     raise MetadataError(
         f"obstore cannot be set up like this: {reason}", url=opening.url, field="storage_options"
     )  # not from its own error, which may quote a credential
+
+
+def knows(name: str, option: str) -> bool:
+    """Whether a class of obstore has an option of this name; by trying it, as there is no list."""
+    try:
+        getattr(importlib.import_module("obstore.store"), name)(config={option: "none"})
+    except Exception as error:
+        return type(error).__name__ != "UnknownConfigurationKeyError"
+    return True
 
 
 def check_usable(url: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from daskzarr.errors import MetadataError, UnsupportedError
 from daskzarr.stores.credentials import without_credentials
-from daskzarr.stores.remote.object_client import RETRIES, TIMES, Opening, usable
+from daskzarr.stores.remote.object_client import RETRIES, TIMES, Opening, knows, usable
 
 _S3, _AZURE, _GCS, _WEB = ("s3", "s3a"), ("abfs", "abfss", "az"), ("gs", "gcs"), ("http", "https")
 _OF_CLASSES = ("client_options", "retry_config", "credential_provider")
@@ -47,6 +47,27 @@ _HARMLESS = {
 }
 _OF_TLS = {"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+# What each of fsspec's clients may be told, and has to be, so that obstore does the same.
+_TAKEN: Mapping[str, tuple[set[str], str]] = {
+    "s3fs": (
+        {
+            "anon",
+            "client_kwargs",
+            "config_kwargs",
+            "endpoint_url",
+            "key",
+            "requester_pays",
+            "secret",
+            "token",
+            "use_ssl",
+        },
+        "key and secret, or anon; endpoint_url, or client_kwargs={'region_name': ...}",
+    ),
+    "adlfs": (
+        {"account_host", "account_key", "account_name", "anon", "connection_string", "sas_token"},
+        "account_name and one of account_key, sas_token, anon; or connection_string",
+    ),
+}
 _AWS_FILES = ("~/.aws/config", "~/.aws/credentials")
 
 
@@ -140,12 +161,35 @@ def opening_at(url: str, storage_options: Mapping[str, Any]) -> Opening:
     bucket, _, root = place.partition("/")
     if not bucket or (root and _NAMELESS.fullmatch(root)):
         raise MetadataError("obstore has no way to name this place", url=shown, field="url")
+    _check_names(scheme, config, shown)
     if scheme in _AZURE:
         container, account = _of_azure(bucket)
         named = {"container_name": container, **({"account_name": account} if account else {})}
         return Opening("AzureStore", root, {"config": {**config, **named}, **settings})
     name = "S3Store" if scheme in _S3 else "GCSStore"
     return Opening(name, root, {"config": {**config, "bucket": bucket}, **settings})
+
+
+def _check_names(scheme: str, options: Mapping[str, Any], shown: str) -> None:
+    """Refuse options of fsspec's client that obstore does not have, for a reason that is of use.
+
+    They stand for options of obstore's only if all of them do. obstore itself would name the first of them, though it
+    is another one that is wrong, or one that is missing.
+    """
+    taken, needed = _TAKEN.get(_IMPLEMENTATIONS.get(scheme, ""), (set(), ""))
+    name = "S3Store" if scheme in _S3 else "AzureStore"
+    if not usable() or all(knows(name, each) for each in taken.intersection(options)):
+        return
+    client, theirs = _IMPLEMENTATIONS[scheme], sorted(taken.intersection(options))
+    others = sorted(str(each) for each in set(options) - taken - _OF_FILES)
+    unknown = [each for each in others if not knows(name, each)]
+    if unknown:
+        reason = f"obstore has no option {', '.join(map(repr, unknown))}, nor one that means the same"
+    elif others:
+        reason = f"options of {client} ({', '.join(theirs)}) and of obstore ({', '.join(others)}) do not mix"
+    else:
+        reason = f"the options ({', '.join(theirs)}) do not say all that obstore has to be told: {needed}"
+    raise MetadataError(reason, url=shown, field="storage_options")
 
 
 def translated(scheme: str, place: str, options: Mapping[str, Any]) -> Opening:

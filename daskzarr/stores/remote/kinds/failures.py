@@ -18,6 +18,8 @@ _REFUSED = {
     "google.auth.exceptions.RefreshError",
     "paramiko.ssh_exception.AuthenticationException",
 }
+_NO_KEYS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
+_LOGINS = {"s3": "key", "s3a": "key", "gs": "token", "gcs": "token", "abfs": "account_key", "az": "account_key"}
 _NO_PLACE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "AccountIsDisabled"}
 
 
@@ -47,7 +49,8 @@ def told(error: Exception, url: str) -> Exception:
     status = _status(error)
     text = without_credentials(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
     if isinstance(error, PermissionError) or status in (401, 403) or names & _REFUSED or _forbidden(error):
-        return StorePermissionError(f"access was refused: {text}{_perhaps_missing(error)}", url=url)
+        hint = chain_hint(url) if type(error).__name__ in _NO_KEYS else _perhaps_missing(error)
+        return StorePermissionError(f"access was refused: {text}{hint}", url=url)
     if not _shows_secrets(error):
         return error
     return ConnectionError(text) if is_transient(error) else StoreError(text, url=url)
@@ -59,6 +62,39 @@ def raise_told(error: Exception, url: str) -> NoReturn:
     if new is error:
         raise error
     raise new from (None if _shows_secrets(error) else error)
+
+
+def raise_unopened(error: Exception, url: str, hint: str = "") -> NoReturn:
+    """Raise an error of ours for what kept a file system from being opened, with a hint behind it.
+
+    That a file is missing is not believed: file systems of the web say so of every failure.
+    """
+    new = told(error, url)
+    if new is error and isinstance(error, DaskZarrError):
+        raise error
+    if not isinstance(new, StorePermissionError):
+        text = without_credentials(f"{type(error).__name__}: {error}")
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file, or it could not be fetched" if missing else text
+        new = StoreError(f"the store cannot be opened: {reason}{hint}", url=url)
+    raise new from (None if _shows_secrets(error) else error)
+
+
+def chain_hint(url: str) -> str:
+    """What to say of the options of a chain, where there seem to be none; nothing of a URL that is none.
+
+    >>> chain_hint("simplecache::s3://bucket/a")
+    '; the options of a chain go by protocol: {"s3": {"key": ...}}'
+    >>> chain_hint("s3://bucket/a")
+    ''
+    """
+    _, chained, last = url.rpartition("::")
+    protocol, separator, _ = last.partition("://")
+    if not chained or not separator:
+        return ""
+    option = _LOGINS.get(protocol)
+    named = f'{{"{option}": ...}}' if option else "{...}"
+    return f'; the options of a chain go by protocol: {{"{protocol}": {named}}}'
 
 
 def _shows_secrets(error: BaseException) -> bool:
