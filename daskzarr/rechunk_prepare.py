@@ -45,7 +45,7 @@ from daskzarr.rechunk_plan import (
     cuts_of,
 )
 from daskzarr.rechunk_target import read_unit
-from daskzarr.regions import reads_from
+from daskzarr.regions import check_store, reads_from
 from daskzarr.stores import Location, MappingStore, Traffic, waits
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.retries import persist
@@ -94,7 +94,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """One array to be rechunked: all is checked, nothing is written."""
+    """One array to be rechunked: all is checked, nothing is written. What is in scratch counts unless it is fresh."""
 
     path: str
     source: Source
@@ -103,6 +103,7 @@ class Job:
     plan: RechunkPlan
     prepared: Prepared
     scratch: Location | None
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -220,24 +221,26 @@ def prepare(
 ) -> Job:
     """Check all there is to check, choose the plan, or find that of a job that was begun before."""
     home = scratch_of(place, scratch)
-    if home is not None and options.token is None:
+    if options.token is None:
         options = replace(options, token=_token(source))
     task = _task(source, metadata, place, home, limits)
     plan = choose(task)
-    if options.token is None:
-        options = replace(options, token=_token(source))
     found = None
     if home is not None:
         home = home / _id_of(place, metadata, options)
         found = _plan_before(home, task) if options.resume else None
     plan = found or plan
-    prepared = prepare_metadata(_placeholder(source, metadata, plan), place, metadata, options, overwrite, compute)
-    if source.blocks is not None and not overwrite and reads_from(source.blocks, place):
-        raise MetadataError("the array is computed from what it would replace", field="target")
     if len(plan.stages) == 1:
-        return Job(path, source, metadata, place, plan, prepared, home)
+        home = None
+    cells = _placeholder(source, plan)
+    for each in [place, *([home] if home is not None else [])]:
+        check_store(cells, each)
+    if source.blocks is not None and reads_from(source.blocks, place):
+        raise MetadataError("the array is computed from what is at the target; choose another", field="target")
+    prepared = prepare_metadata(cells, place, metadata, options, overwrite, compute)
     _warn_of_room(home, plan)
-    return Job(path, source, metadata, place, plan, prepared, home)
+    fresh = found is None or prepared.resumed is None
+    return Job(path, source, metadata, place, plan, prepared, home, fresh)
 
 
 def _token(source: Source) -> str:
@@ -248,7 +251,7 @@ def _token(source: Source) -> str:
     return str(source.blocks.name)
 
 
-def _placeholder(source: Source, metadata: ArrayMetadata, plan: RechunkPlan) -> da.Array:
+def _placeholder(source: Source, plan: RechunkPlan) -> da.Array:
     """A dask array with the blocks that are written."""
     chunks = plan.stages[-1].blocks.chunks
     if source.array is not None:
@@ -311,8 +314,10 @@ def begin(job: Job, topic: str | None, max_mem: int) -> Write:
     if source.array is not None:
         traffic = replace(traffic_to(source.array.location.store), nbytes=max_mem // _FLIGHT)
         reading = ArrayHandle.of(source.array, allow_pickle=True, traffic=traffic)
-    scratch = job.scratch if len(plan.stages) > 1 else None
+    scratch = job.scratch
     if scratch is not None:
+        if job.fresh:
+            clear(scratch)  # of a job that was killed, and is not gone on with
         persist(writable(scratch).set, scratch.key(_PLAN), format_object({**plan.as_dict()}))
     traffic = Traffic() if scratch is None else replace(traffic_to(scratch.store), nbytes=max_mem // _FLIGHT)
     move = Move(

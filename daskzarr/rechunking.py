@@ -27,7 +27,7 @@ from daskzarr.receipt import Written
 from daskzarr.rechunk_plan import CostModel, RechunkPlan
 from daskzarr.rechunk_prepare import Job, Limits, Source, begin, clear, plan_for, prepare, scratch_of
 from daskzarr.rechunk_target import SAME, chunks_for, rechunked_metadata
-from daskzarr.regions import check_array, check_store
+from daskzarr.regions import check_array
 from daskzarr.settings import ArraySettings, check_zarr_format, new_array_metadata
 from daskzarr.size_text import format_size
 from daskzarr.stores import Location, durable, locate
@@ -195,7 +195,7 @@ def rechunk(
     except Exception:
         if not keep_scratch:
             for job in jobs:
-                if job.scratch is not None and len(job.plan.stages) > 1:
+                if job.scratch is not None:
                     clear(job.scratch)
         raise
     plans = {job.path: job.plan for job in jobs}
@@ -223,8 +223,9 @@ def plan_rechunk(
     >>> import dask.array as da
     >>> from daskzarr import create_array
     >>> maps = create_array({}, shape=(100, 50, 60), chunks=(1, 50, 60), dtype="f4")
-    >>> plan_rechunk(maps, {}, (100, 5, 6), max_mem="400 kB").kind
-    'packed'
+    >>> plan = plan_rechunk(maps, {}, (100, 5, 6), max_mem="1 MB")
+    >>> plan.kind, plan.tasks, plan.gets, plan.puts
+    ('direct', 2, 200, 100)
     """
     given = dict(rechunk.__kwdefaults__ or {})
     unknown = sorted(set(settings) - set(given))
@@ -344,8 +345,6 @@ class _Call:
 
     def jobs(self) -> list[Job]:
         """All that is to be done, checked."""
-        if self.node is None:
-            check_store(self.given["source"], self.place)
         recover(self.place, notes_of(self.place))
         found = []
         for path, source in self.arrays:

@@ -48,7 +48,8 @@ class CostModel:
         work = bytes_read / self.read + bytes_written / self.write
         waits = (gets * self.get + puts * self.put) / self.requests
         rounds = np.maximum(tasks / self.slots, 1.0)
-        rounds = rounds + _TAIL * np.maximum(1 - rounds / _MANY, 0)
+        if self.slots > 1:
+            rounds = rounds + _TAIL * np.maximum(1 - rounds / _MANY, 0)
         return rounds * ((work + waits) / tasks + self.task)
 
 
