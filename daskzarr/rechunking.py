@@ -15,7 +15,7 @@ from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, rais
 from daskzarr.graph.progress import Meter, metered
 from daskzarr.graph.rechunk import joined
 from daskzarr.graph.write import Write
-from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
+from daskzarr.hierarchy import StoredArray, StoredGroup
 from daskzarr.hierarchy.documents import node_exists
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.opening import known_format, open_node
@@ -129,7 +129,8 @@ def rechunk(
         Whether what is in scratch stays if the job fails, so that ``resume`` need not do it again. Default False.
         After a kill it stays in any case; the end of the job removes it.
     cost
-        What requests and bytes cost. Default None: of a disk if all places are local, else of an object store.
+        What requests and bytes cost: a :class:`daskzarr.rechunk_plan.CostModel`. Default None: those of a disk if all
+        places are local, else of an object store.
     overwrite
         Whether what is at the target is replaced, when all is written. Default False: then it is an error.
     resume
@@ -180,8 +181,6 @@ def rechunk(
     jobs = call.jobs()
     total = sum(job.plan.nbytes * len(job.plan.stages) for job in jobs)
     meter = metered(progress, total, call.limits.workers.client) if compute else None
-    if call.group is not None:
-        call.begin_group()
     writes = [begin(job, None if meter is None else meter.topic, call.limits.max_mem) for job in jobs]
     write = joined(writes, call.ending())
     if not compute:
@@ -199,7 +198,7 @@ def rechunk(
                     clear(job.scratch)
         raise
     plans = {job.path: job.plan for job in jobs}
-    return RechunkReport(read_node(call.place, call.zarr_format), plans, written, time.perf_counter() - started)
+    return RechunkReport(open_node(call.place, call.zarr_format, None), plans, written, time.perf_counter() - started)
 
 
 def plan_rechunk(
@@ -344,8 +343,13 @@ class _Call:
             raise_from(error.locate(url=place.store.url, node=place.path), error)
 
     def jobs(self) -> list[Job]:
-        """All that is to be done, checked."""
+        """All that is to be done, checked; then the documents of groups are written."""
         recover(self.place, notes_of(self.place))
+        replaces = self.group is not None and self.given["overwrite"] and not self.options.resume
+        if replaces:
+            for path, source in self.arrays:
+                self.plan(path, source)  # what cannot be is refused before anything goes
+            self._begin_groups()
         found = []
         for path, source in self.arrays:
             place = self._goal(path)
@@ -370,13 +374,15 @@ class _Call:
                 )
             except DaskZarrError as error:
                 raise_from(error.locate(url=place.store.url, node=place.path), error)
+        if self.group is not None and not replaces:
+            self._begin_groups()
         return found
 
     def _goal(self, path: str) -> Location:
         """Where one array goes."""
         return self.place / path if path else self.place
 
-    def begin_group(self) -> None:
+    def _begin_groups(self) -> None:
         """Write the documents of all groups."""
         assert self.group is not None
         nodes = [("", self.group), *replace(self.group, consolidated=None).walk()]

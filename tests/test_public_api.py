@@ -37,6 +37,8 @@ NAMES = {
     "open_group",
     "open_store",
     "plan",
+    "plan_rechunk",
+    "rechunk",
     "register_codec",
     "repair",
     "resize",
