@@ -109,7 +109,8 @@ class RechunkLayer(LazyLayer):
                         yield key, Task(key, run_block, job.move, job.topic, stage, key[1:], *after)
                 if stage < last:
                     above = [*(yield from self._few(keys, passed, "seen", stage, group)), *ready.get(stage, [])[:1]]
-                    ready[stage] = before = [(f"{self.name}-ready", stage, group, n) for n in range(_BARRIERS)]
+                    count = _barriers(members[stage + 1][group])
+                    ready[stage] = before = [(f"{self.name}-ready", stage, group, n) for n in range(count)]
                     for key in before:
                         yield key, Task(key, passed, *map(TaskRef, above))
             sums = yield from self._few(keys, add_up, "sum", last, group)
@@ -117,11 +118,12 @@ class RechunkLayer(LazyLayer):
                 break
             earlier = gates.get(group - 1, [])
             unneeded = self._unneeded(group, members)
-            gates[group] = [(f"{self.name}-freed", group, n) for n in range(_BARRIERS)]
+            count = _barriers(members[0][group + AHEAD]) if group + AHEAD < job.groups.count else 1
+            gates[group] = [(f"{self.name}-freed", group, n) for n in range(count)]
             for n, key in enumerate(gates[group]):
                 # The first one adds up, and comes after all of the group before: none of them is left out.
                 parts = [*sums, *(earlier if n == 0 else earlier[:1])]
-                yield key, Task(key, free, job.move, tuple(unneeded[n::_BARRIERS]), n == 0, *map(TaskRef, parts))
+                yield key, Task(key, free, job.move, tuple(unneeded[n::count]), n == 0, *map(TaskRef, parts))
         roots = sums if last == 0 else gates[job.groups.count - 1]
         yield self.name, Task(self.name, conclude, self.ending, *map(TaskRef, roots))
 
@@ -174,6 +176,11 @@ class RechunkLayer(LazyLayer):
             return self, {self.name: set()}
         members = self._members()[0]
         return self, {self.name: {(self.names[0], *index) for group in members for index in group}}
+
+
+def _barriers(waiting: Sequence[Any]) -> int:
+    """How many tasks say the same to those that wait."""
+    return max(min(_BARRIERS, len(waiting)), 1)
 
 
 def rechunk_graph(job: Rechunking, ending: Ending | None, given: da.Array | None = None) -> Write:

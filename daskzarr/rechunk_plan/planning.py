@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskzarr.block_grid import BlockGrid, Cuts
-from daskzarr.errors import PlanLimitError
+from daskzarr.errors import PlanLimitError, UnsupportedError
 from daskzarr.rechunk_plan.axis import Integers, candidates, covered, longest, meets
 from daskzarr.rechunk_plan.cost import CostModel
 from daskzarr.rechunk_plan.groups import best as best_groups
@@ -173,6 +173,12 @@ def choose(task: Task) -> RechunkPlan:
     """
     found = (*_direct(task), *(_packed(task) if task.most_stages > 1 else ()))
     plans = [plan for plan in found if plan.memory <= task.max_mem]
+    if task.given and task.most_stages == 1 and not _aligned(task.source, task.target):
+        raise UnsupportedError(
+            "cells that are computed, and cannot lie in scratch (texts and other objects cannot), have to come in blocks "
+            "of whole chunks of the target: rechunk the dask array so, or store it first",
+            field="chunks",
+        )
     if not plans:
         least = min(each.memory for each in _smallest(task))
         raise PlanLimitError(
@@ -191,7 +197,8 @@ def _smallest(task: Task) -> Iterator[RechunkPlan]:
     """Plans of the smallest blocks there are."""
     if not task.given or _aligned(task.source, task.target):
         yield build(task, [task.source if task.given else task.target])
-    yield build(task, [task.source, task.target])
+    if task.most_stages > 1:
+        yield build(task, [task.source, task.target])
 
 
 def _aligned(source: Blocks, target: Blocks) -> bool:
@@ -205,9 +212,8 @@ def _direct(task: Task) -> Iterator[RechunkPlan]:
         if _aligned(task.source, task.target):
             yield build(task, [task.source])
         return
-    ways = _Ways.under(
-        task.target, task.source, task.itemsize, _room(task, task.working.source + task.working.target, True)
-    )
+    room = _room(task, max(task.working.source, task.working.target), True)
+    ways = _Ways.under(task.target, task.source, task.itemsize, room)
     if not len(ways):
         return
     size = task.itemsize
