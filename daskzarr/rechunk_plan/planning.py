@@ -5,23 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from daskzarr.block_grid import BlockGrid, Cuts
 from daskzarr.errors import PlanLimitError, UnsupportedError
-from daskzarr.rechunk_plan.axis import Integers, candidates, covered, longest, meets
+from daskzarr.rechunk_plan.axis import covered, longest, meets
 from daskzarr.rechunk_plan.cost import CostModel
 from daskzarr.rechunk_plan.groups import best as best_groups
 from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, RechunkPlan, Stage
+from daskzarr.rechunk_plan.ways import Floats, Ways
 from daskzarr.size_text import format_size
 
-Floats = npt.NDArray[Any]
-
-_LEVELS = 5  # blocks are tried that fill the memory, half of it, and so on
-_MOST_COMBINED = 600  # ways to cut all axes that are tried with all others
 _SMALL_PIECE = 2**18
 _MOST_BUILT, _NEAR = 24, 1.03  # of plans that take about as long, that with least in scratch at a time
 _SIMPLER = 1.05  # a plan of more stages has to be so much faster
@@ -71,98 +66,6 @@ class Task:
     most_stages: int = 3
 
 
-class _Ways:
-    """Ways to cut all axes into blocks: for each axis a list, and combinations of numbers in those lists."""
-
-    def __init__(self, axes: Sequence[list[Cuts]], chosen: Sequence[Integers]) -> None:
-        self.axes = axes
-        self.chosen = tuple(chosen)
-
-    @classmethod
-    def under(cls, units: Blocks, other: Blocks, itemsize: int, most: int) -> _Ways:
-        """Blocks of whole units with at most so many bytes that no axis can have longer, for some sizes up to that."""
-        width = _width([each.count for each in units])
-        axes = [candidates(*each, width) for each in zip(units, other, strict=True)]
-        sizes = np.array(itemsize, float)
-        for axis in axes:
-            sizes = np.multiply.outer(sizes, np.array([longest(cuts) for cuts in axis], float))
-        wanted = _largest(sizes, most)
-        aligned = [
-            [
-                n
-                for n, cuts in enumerate(axis)
-                if n in (0, len(axis) - 1) or meets(cuts, its) == max(cuts.count, its.count)
-            ]
-            for axis, its in zip(axes, other, strict=True)
-        ]
-        if axes:
-            wanted[np.ix_(*aligned)] |= _largest(sizes[np.ix_(*aligned)], most)
-        found = np.nonzero(wanted)
-        if len(axes) and len(found[0]) > _MOST_COMBINED:
-            largest = np.argsort(-sizes[wanted], kind="stable")[:_MOST_COMBINED]
-            found = tuple(each[largest] for each in found)
-        return cls(axes, found)
-
-    @classmethod
-    def only(cls, blocks: Blocks) -> _Ways:
-        """The one way."""
-        return cls([[cuts] for cuts in blocks], [np.zeros(1, np.int64) for _ in blocks])
-
-    def __len__(self) -> int:
-        return len(self.chosen[0]) if self.chosen else 1
-
-    def __getitem__(self, number: int) -> Blocks:
-        return tuple(axis[int(each[number])] for axis, each in zip(self.axes, self.chosen, strict=True))
-
-    def product(self, values: Sequence[Sequence[int]]) -> Floats:
-        """For each way the product over the axes of a value that each cut of an axis has."""
-        result = np.ones(len(self))
-        for each, chosen in zip(values, self.chosen, strict=True):
-            result = result * np.array(each, float)[chosen]
-        return result
-
-    def with_each(self, other: _Ways, values: Sequence[Floats]) -> Floats:
-        """The same for all pairs of a way here and another one."""
-        result = np.ones((len(self), len(other)))
-        for table, mine, its in zip(values, self.chosen, other.chosen, strict=True):
-            result = result * table[np.ix_(mine, its)]
-        return result
-
-    def counts(self) -> Floats:
-        """Number of blocks."""
-        return self.product([[cuts.count for cuts in axis] for axis in self.axes])
-
-    def cells(self) -> Floats:
-        """Cells of the largest block."""
-        return self.product([[longest(cuts) for cuts in axis] for axis in self.axes])
-
-
-def _nests(one: Cuts, other: Cuts) -> bool:
-    """Whether pieces of one are whole pieces of the other."""
-    return meets(one, other) == max(one.count, other.count)
-
-
-def _largest(sizes: Floats, most: float) -> Floats:
-    """Which blocks have at most so many bytes, or half of it and so on, while no axis can be longer."""
-    wanted = np.zeros(sizes.shape, bool)
-    for level in range(_LEVELS):
-        fits = sizes <= most / 2**level
-        for i in range(sizes.ndim):
-            longer = np.full(sizes.shape, np.inf)
-            inner, outer = [slice(None)] * sizes.ndim, [slice(None)] * sizes.ndim
-            inner[i], outer[i] = slice(None, -1), slice(1, None)
-            longer[tuple(inner)] = sizes[tuple(outer)]
-            fits = fits & (longer > most / 2**level)
-        wanted |= fits
-    return wanted
-
-
-def _width(counts: Sequence[int]) -> int:
-    """How many ways to cut an axis are tried: fewer, the more axes can be cut."""
-    free = sum(count > 1 for count in counts)
-    return {0: 1, 1: 96, 2: 48, 3: 24, 4: 10, 5: 6}.get(free, 4)
-
-
 def choose(task: Task) -> RechunkPlan:
     """The plan that the cost model says is fastest, of those whose tasks need no more than they may.
 
@@ -175,8 +78,8 @@ def choose(task: Task) -> RechunkPlan:
     plans = [plan for plan in found if plan.memory <= task.max_mem]
     if task.given and task.most_stages == 1 and not _aligned(task.source, task.target):
         raise UnsupportedError(
-            "cells that are computed, and cannot lie in scratch (texts and other objects cannot), have to come in blocks "
-            "of whole chunks of the target: rechunk the dask array so, or store it first",
+            "cells that are computed, and cannot lie in scratch (texts and other objects cannot), have to come in "
+            "blocks of whole chunks of the target: rechunk the dask array so, or store it first",
             field="chunks",
         )
     if not plans:
@@ -213,7 +116,7 @@ def _direct(task: Task) -> Iterator[RechunkPlan]:
             yield build(task, [task.source])
         return
     room = _room(task, max(task.working.source, task.working.target), True)
-    ways = _Ways.under(task.target, task.source, task.itemsize, room)
+    ways = Ways.under(task.target, task.source, task.itemsize, room)
     if not len(ways):
         return
     size = task.itemsize
@@ -228,11 +131,11 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
     """The best plans of two stages, and of three where pieces are small."""
     size, cost, working = task.itemsize, task.cost, task.working
     if task.given:
-        first = _Ways.only(task.source)
+        first = Ways.only(task.source)
     else:
         room = (task.max_mem - working.source) // (1 + working.copies)
-        first = _Ways.under(task.source, task.target, size, room)
-    last = _Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True))
+        first = Ways.under(task.source, task.target, size, room)
+    last = Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True))
     if not len(first) or not len(last):
         return
     total = math.prod(task.shape) * size
@@ -263,7 +166,7 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
         yield from _three_stage(task, first, last, into)
 
 
-def _three_stage(task: Task, first: _Ways, last: _Ways, into: Floats) -> Iterator[RechunkPlan]:
+def _three_stage(task: Task, first: Ways, last: Ways, into: Floats) -> Iterator[RechunkPlan]:
     """The best plan with blocks between: they gather small pieces to larger ones."""
     size, cost, working = task.itemsize, task.cost, task.working
     total = math.prod(task.shape) * size
@@ -272,13 +175,13 @@ def _three_stage(task: Task, first: _Ways, last: _Ways, into: Floats) -> Iterato
     found: list[tuple[float, Blocks, Blocks, Blocks]] = []
     largest_first = [int(each) for each in np.argsort(first.counts() * 1e-9 + into, kind="stable")[:6]]
     largest_last = [int(each) for each in np.argsort(last.counts(), kind="stable")[:12]]
-    some_last = _Ways(last.axes, [each[largest_last] for each in last.chosen])
+    some_last = Ways(last.axes, [each[largest_last] for each in last.chosen])
     for i in largest_first:
         finer = tuple(_finer(a, b) for a, b in zip(first[i], task.target, strict=True))
-        between = _Ways.under(finer, first[i], size, room)
+        between = Ways.under(finer, first[i], size, room)
         if not len(between):
             continue
-        one = _Ways.only(first[i])
+        one = Ways.only(first[i])
         pieces_in = one.with_each(between, _tables(one, between, meets))[0]
         pieces_out = between.with_each(some_last, _tables(between, some_last, meets))
         middle = cost.seconds(between.counts(), total, pieces_in, total, between.counts())
@@ -304,7 +207,7 @@ def _finer(one: Cuts, other: Cuts) -> Cuts:
     return one if one.count > other.count else other
 
 
-def _tables(ways: _Ways, others: _Ways, function: object) -> list[Floats]:
+def _tables(ways: Ways, others: Ways, function: object) -> list[Floats]:
     """A value for each pair of cuts of an axis."""
     return [
         np.array([[function(one, other) for other in its] for one in mine], float)  # type: ignore[operator]
