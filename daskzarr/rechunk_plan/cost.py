@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-_MANY = 6  # rounds after which it matters little that the last one is not full
-_TAIL = 0.8
+_FEW, _MANY = 4, 6
+_SLOWEST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class CostModel:
         waits = (gets * self.get + puts * self.put) / self.requests
         rounds = np.maximum(tasks / self.slots, 1.0)
         if self.slots > 1:
-            rounds = rounds + _TAIL * np.maximum(1 - rounds / _MANY, 0)
+            # Of few rounds the last one counts whole, and waits for its slowest task; of many, half of it, if at all.
+            rounds = np.where(
+                rounds < _FEW, np.ceil(rounds) + _SLOWEST, rounds + np.maximum(1 - rounds / _MANY, 0) / 2
+            )
         return rounds * ((work + waits) / tasks + self.task)
 
 
