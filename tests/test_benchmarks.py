@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import formats, read_write, stores
+from benchmarks import formats, read_write, rechunk_simulation, rechunking, stores
 from benchmarks.paired import measure, save
 from benchmarks.yardsticks import limit
 
@@ -78,3 +78,20 @@ def test_stores_do_the_same_as_loops(case, tmp_path, monkeypatch):
             run()
         done.append(part)
     assert done == (["read", "write"] if case == "latency" else ["get", "get_many", "set"])
+
+
+def test_rechunking_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(rechunking, "MAP", (40, 60))
+    case = rechunking.case_of("maps-to-pencils", 0.004, compressed=False)
+    found = rechunking.compare(rechunking.Bench(case, str(tmp_path), "4 MB"), ["daskzarr", "dask tasks"], 1)
+    assert found
+
+
+@pytest.mark.parametrize("name", rechunk_simulation.DIRECTIONS)
+def test_plans_of_a_large_array_are_simulated(name):
+    plan = rechunk_simulation.plan_of(*rechunk_simulation.DIRECTIONS[name], 4_000_000_000, 1000)
+    seconds, idle = rechunk_simulation.simulate(plan, 1000)
+    work = sum(rechunk_simulation._seconds_a_task(plan, n) * stage.tasks for n, stage in enumerate(plan.stages))
+    assert work / 1000 <= seconds * 1.02
+    assert len(idle) == len(plan.stages)
+    assert all(0 <= share < 1 for share in idle)
