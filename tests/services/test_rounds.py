@@ -15,6 +15,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskzarr
+from daskzarr.rechunk_plan import CostModel
+from daskzarr.testing import distinct_values
 
 from .rounds import (
     FORMS,
@@ -80,6 +82,27 @@ def test_processes(name, form, cluster, tmp_path):
     write_round(place, form)
     read_round(place, form)
     check_with_others(kind.contents(place), form, tmp_path / "seen")
+
+
+READING_COSTS = CostModel(read=1e4, write=1e9, get=0.0, put=0.0, slots=2)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.processes == "write"])
+def test_rechunking_through_scratch(name, cluster, tmp_path):
+    kind = KINDS[name]
+    kind.require()
+    place = kind.place(tmp_path)
+    cells = distinct_values((24, 20, 16), "f4", 0)
+    daskzarr.to_zarr(da.from_array(cells, chunks=(1, 20, 16)), place.url, "maps", storage_options=place.options)
+    settings = {"storage_options": place.options, "target_options": place.options, "target_component": "pencils"}
+    settings |= {"max_mem": "40 kB", "cost": READING_COSTS}
+    report = daskzarr.rechunk(place.url, place.url, (24, 2, 2), "maps", **settings)
+    assert report.plans[""].kind == "packed"
+    found = daskzarr.from_zarr(place.url, "pencils", storage_options=place.options).compute()
+    np.testing.assert_array_equal(found, cells)
+    assert not [key for key in kind.contents(place) if "__scratch__" in key]
+    again = daskzarr.rechunk(place.url, place.url, (24, 2, 2), "maps", resume=True, **settings)
+    assert again.written.objects == 0
 
 
 @pytest.mark.parametrize("form", FORMS)
