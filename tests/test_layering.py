@@ -22,7 +22,7 @@ ROWS = [
     {"prepare"},
     {"begin", "prepare_new"},
     {"rechunk_prepare", "write"},
-    {"appending"},
+    {"appending", "rechunk_call"},
     {"convert", "rechunking", "repairing", "storing"},
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}

@@ -50,9 +50,7 @@ class CostModel:
         rounds = np.maximum(tasks / self.slots, 1.0)
         if self.slots > 1:
             # Of few rounds the last one counts whole, and waits for its slowest task; of many, half of it, if at all.
-            rounds = np.where(
-                rounds < _FEW, np.ceil(rounds) + _SLOWEST, rounds + np.maximum(1 - rounds / _MANY, 0) / 2
-            )
+            rounds = np.where(rounds < _FEW, np.ceil(rounds) + _SLOWEST, rounds + np.maximum(1 - rounds / _MANY, 0) / 2)
         return rounds * ((work + waits) / tasks + self.task)
 
 
