@@ -1,4 +1,4 @@
-"""The arguments of rechunk and plan_rechunk -> the arrays to rechunk, each checked, planned, and found again if begun."""
+"""The arguments of rechunk and plan_rechunk -> the arrays to rechunk, each checked, planned, and found if begun."""
 
 from __future__ import annotations
 
