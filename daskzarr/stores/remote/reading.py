@@ -130,7 +130,7 @@ class Reading:
     async def _ask_on_loop(self, path: str, wanted: ByteRange | None) -> Answer | None:
         """The answer for a part of a file; None if that is missing."""
         try:
-            answer: Answer = await self.here.kind.ask(self.here.base, path, wanted)
+            answer: Answer = await self.here.asks(self.here.base, path, wanted)
         except Exception as error:
             self.raise_unless_missing(error)
             return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -99,12 +101,19 @@ class Access:
         found: _Result = result
         return found
 
+    @property
+    def asks(self) -> Callable[..., Any]:
+        """What reads from the base: for one part of a file if it is a coroutine function, for several otherwise."""
+        if not self.kind.fetches:
+            return self.kind.ask
+        return partial(self.kind.ask, _fetch_on_loop if self.kind.on_loop else _fetch)
+
     def ask(self, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
         """Parts of a file, one after the other."""
         if not self.kind.on_loop:
-            found: list[Answer] = self.kind.ask(self.base, path, wanted)
+            found: list[Answer] = self.asks(self.base, path, wanted)
             return found
-        return [self.run(self.kind.ask(self.base, path, each)) for each in wanted]
+        return [self.run(self.asks(self.base, path, each)) for each in wanted]
 
     def children(self, path: str) -> list[Entry]:
         """Files and folders directly below a folder."""
@@ -126,6 +135,22 @@ class Access:
         found: Any = self.kind.clear(self.base, path)
         if self.kind.on_loop:
             self.run(found)
+
+
+def _fetch(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
+    """Read from the file system behind a cache."""
+    behind = access(fs)
+    return behind.ask(behind.path(path), [wanted])[0]
+
+
+async def _fetch_on_loop(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
+    """Read from the file system of a file that is referred to."""
+    behind = access(fs)
+    path = behind.path(path)
+    if behind.kind.on_loop:
+        answer: Answer = await behind.asks(behind.base, path, wanted)
+        return answer
+    return (await asyncio.to_thread(behind.ask, path, [wanted]))[0]
 
 
 async def _next(pages: AsyncIterator[list[Entry]]) -> list[Entry] | None:

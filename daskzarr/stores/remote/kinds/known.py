@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-from daskzarr.byte_range import ByteRange
 from daskzarr.stores.remote.kinds import azure, caches, coroutines, files, hdfs, references, s3, sftp, web, webhdfs
-from daskzarr.stores.remote.kinds.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,8 @@ class Kind:
         Whether it can be opened in a forked process.
     caches
         Whether it keeps files of another file system.
+    fetches
+        Whether ``ask`` is given first what reads from another file system.
     """
 
     ask: Callable[..., Any]
@@ -54,26 +53,7 @@ class Kind:
     refuses: re.Pattern[str] | None = None
     forks: bool = True
     caches: bool = False
-
-
-def _fetch(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
-    """Read from the file system behind a cache."""
-    from daskzarr.stores.remote.kinds.access import access  # which asks this module
-
-    behind = access(fs)
-    return behind.ask(behind.path(path), [wanted])[0]
-
-
-async def _fetch_on_loop(fs: Any, path: str, wanted: ByteRange | None) -> Answer:
-    """Read from the file system of a file that is referred to."""
-    from daskzarr.stores.remote.kinds.access import access
-
-    behind = access(fs)
-    path = behind.path(path)
-    if behind.kind.on_loop:
-        answer: Answer = await behind.kind.ask(behind.base, path, wanted)
-        return answer
-    return (await asyncio.to_thread(behind.ask, path, [wanted]))[0]
+    fetches: bool = False
 
 
 def _asynchronous(
@@ -84,9 +64,10 @@ def _asynchronous(
     *,
     quotes: bool = False,
     refuses: re.Pattern[str] | None = None,
+    fetches: bool = False,
 ) -> Kind:
     """A kind that fsspec's event loop serves."""
-    return Kind(ask, children, below, clear, on_loop=True, waits=True, quotes=quotes, refuses=refuses)
+    return Kind(ask, children, below, clear, on_loop=True, waits=True, quotes=quotes, refuses=refuses, fetches=fetches)
 
 
 FOLDER = "fsspec.implementations.dirfs.DirFileSystem"
@@ -99,12 +80,12 @@ _KINDS = {
     "fsspec.implementations.arrow.HadoopFileSystem": Kind(
         hdfs.ask_arrow, hdfs.children_arrow, hdfs.below_arrow, hdfs.clear_arrow, waits=True, apart=True, forks=False
     ),
-    "fsspec.implementations.cached.CachingFileSystem": Kind(partial(caches.ask_blocks, _fetch), caches=True),
-    "fsspec.implementations.cached.WholeFileCacheFileSystem": Kind(partial(caches.ask_whole, _fetch), caches=True),
+    "fsspec.implementations.cached.CachingFileSystem": Kind(caches.ask_blocks, caches=True, fetches=True),
+    "fsspec.implementations.cached.WholeFileCacheFileSystem": Kind(caches.ask_whole, caches=True, fetches=True),
     FOLDER: _OTHER,  # one with ways of its own; others are looked behind
     "fsspec.implementations.http.HTTPFileSystem": _asynchronous(web.ask, web.children, quotes=True),
     "fsspec.implementations.reference.ReferenceFileSystem": _asynchronous(
-        partial(references.ask, _fetch_on_loop), references.children, references.below
+        references.ask, references.children, references.below, fetches=True
     ),
     "fsspec.implementations.sftp.SFTPFileSystem": Kind(
         sftp.ask, sftp.children, sftp.below, sftp.clear, waits=True, threads=4
