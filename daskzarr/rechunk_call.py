@@ -51,10 +51,12 @@ class Call:
         )
         options = WriteOptions.among({name: value for name, value in given.items() if name != "max_mem"})
         self.options = options
-        self.limits = _limits(given["max_mem"], given["cost"])
-        for name in ("keep_scratch", "overwrite", "compute"):
-            if not isinstance(given[name], bool):
-                raise MetadataError(f"{name} is {short(given[name])}; it can be True or False", field=name)
+        self.limits = _limits(given["max_mem"], given["cost"], given["stages"])
+        for name in ("keep_scratch", "overwrite", "compute", "consolidated", "progress"):
+            value = given[name]
+            other = (name == "consolidated" and value is None) or (name == "progress" and callable(value))
+            if not isinstance(value, bool) and not other:
+                raise MetadataError(f"{name} is {short(value)}; it can be True or False", field=name)
         self.scratch = None if given["scratch"] is None else locate(given["scratch"], None, given["scratch_options"])
         self.group: StoredGroup | None = None
         self.node: StoredArray | StoredGroup | None = None
@@ -191,20 +193,24 @@ class Call:
         return Consolidating(self.place, self.zarr_format)
 
 
-def _limits(max_mem: Any, cost: CostModel | None) -> Limits:
+def _limits(max_mem: Any, cost: CostModel | None, stages: Any) -> Limits:
     """What a task may need."""
+    if stages not in (None, 1, 2, 3) or isinstance(stages, bool):
+        raise MetadataError(f"stages is {short(stages)}; it can be 1, 2 or 3", field="stages")
     workers = workers_now()
+    if cost is not None and not isinstance(cost, CostModel):
+        raise MetadataError(f"cost is {short(cost)}; it has to be a CostModel", field="cost")
     if max_mem is None:
-        return Limits(workers.memory, workers, cost)
+        return Limits(workers.memory, workers, cost, stages)
     try:
         limit = int(parse_bytes(max_mem))
         if limit <= 0 or isinstance(max_mem, bool):
             raise ValueError
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise MetadataError(
             f"max_mem is {short(max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
         ) from None
-    return Limits(limit, workers, cost)
+    return Limits(limit, workers, cost, stages)
 
 
 def _whole(chunks: Any, shape: Sequence[int]) -> Any:

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import shutil
-import uuid
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,14 +44,15 @@ from daskzarr.rechunk_plan import (
     cuts_of,
 )
 from daskzarr.rechunk_target import read_unit
-from daskzarr.regions import check_store, reads_from
-from daskzarr.stores import Location, MappingStore, Traffic, waits
+from daskzarr.regions import check_cast, check_store, reads_from
+from daskzarr.stores import ListableStore, Location, MappingStore, Traffic, waits
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.retries import persist
 from daskzarr.stores.traffic import AHEAD, REQUESTS
 from daskzarr.workers import Workers
 
 _PLAN = "plan.json"
+_SCRATCH = "__scratch__"
 _OBJECT_NBYTES = 64
 """Bytes that a text or another object is taken to have: nothing says before it is read."""
 _FLIGHT = 8
@@ -90,11 +90,15 @@ class Limits:
     max_mem: int
     workers: Workers
     cost: CostModel | None = None
+    stages: int | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One array to be rechunked: all is checked, nothing is written. What is in scratch counts unless it is fresh."""
+    """One array to be rechunked: all is checked, nothing is written. What is in scratch counts unless it is fresh.
+
+    ``unused`` is where there may be scratch of the same job, begun by another plan.
+    """
 
     path: str
     source: Source
@@ -104,6 +108,7 @@ class Job:
     prepared: Prepared
     scratch: Location | None
     fresh: bool
+    unused: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,12 @@ class Clearing:
 
 
 def clear(scratch: Location) -> None:
-    """Remove all there is of a scratch place."""
-    persist(writable(scratch).delete_below, scratch.path)
+    """Remove all there is of a scratch place, and the folder of all such places if it is empty then."""
+    store = writable(scratch)
+    persist(store.delete_below, scratch.path)
+    above, _, _ = scratch.path.rpartition("/")
+    if above.endswith(_SCRATCH) and isinstance(store, ListableStore) and not any(persist(store.list_dir, above)):
+        persist(store.delete_below, above)
 
 
 def plan_for(
@@ -171,25 +180,14 @@ def _task(source: Source, metadata: ArrayMetadata, target: Location, scratch: Lo
         working,
         given=source.array is None,
         most_stages=3 if packs else 1,
+        stages=limits.stages,
     )
 
 
 def _cuts(grid: ChunkGrid, shape: Sequence[int]) -> Blocks:
     """How stored objects cut the axes."""
-    return grid_cuts(
-        grid, (0,) * len(shape), shape, getattr(grid, "chunk_shape", shape) if _regular(grid) else _ones(shape)
-    )
-
-
-def _regular(grid: ChunkGrid) -> bool:
-    """Whether all chunks have one shape."""
-
-    return isinstance(grid, RegularGrid)
-
-
-def _ones(shape: Sequence[int]) -> tuple[int, ...]:
-    """Blocks of single chunks, where those differ."""
-    return (1,) * len(shape)
+    one = grid.chunk_shape if isinstance(grid, RegularGrid) else (1,) * len(shape)  # a block is one chunk at least
+    return grid_cuts(grid, (0,) * len(shape), shape, one)
 
 
 def _reading(handle: ArrayHandle, unit: Sequence[int], size: int, limits: Limits) -> int:
@@ -197,15 +195,22 @@ def _reading(handle: ArrayHandle, unit: Sequence[int], size: int, limits: Limits
     chunk = math.prod(unit) * size
     if handle.reads_into:
         return chunk
-    return 2 * chunk + (min(limits.max_mem // _FLIGHT, AHEAD * REQUESTS * chunk) if waits(handle.store) else 0)
+    return _copies(handle) * chunk + (
+        min(limits.max_mem // _FLIGHT, AHEAD * REQUESTS * chunk) if waits(handle.store) else 0
+    )
 
 
 def _writing(handle: ArrayHandle, size: int, limits: Limits) -> int:
     """Bytes that writing objects takes beside the block they are in: a copy in one piece, and what it is encoded to."""
-    itemsize = size if handle.dtype.hasobject else handle.dtype.itemsize
-    stored = math.prod(handle.grid.chunk_shape) * itemsize
-    copies = 1 if handle.pipeline.raw else 2 if handle.pipeline.shard is None else 3
+    stored = math.prod(handle.grid.chunk_shape) * (size if handle.dtype.hasobject else handle.dtype.itemsize)
+    copies = 1 if handle.pipeline.raw else _copies(handle)
     return copies * stored + (limits.max_mem // _FLIGHT if waits(handle.store) else 0)
+
+
+def _copies(handle: ArrayHandle) -> int:
+    """How often a chunk is in memory while it is encoded or decoded: as cells, as bytes, and between codecs."""
+    pipeline = handle.pipeline
+    return 3 + (pipeline.shard is not None) + bool(pipeline.arrays)
 
 
 def prepare(
@@ -230,17 +235,20 @@ def prepare(
         home = home / _id_of(place, metadata, options)
         found = _plan_before(home, task) if options.resume else None
     plan = found or plan
+    unused = None
     if len(plan.stages) == 1:
-        home = None
+        home, unused = None, home
     cells = _placeholder(source, plan)
     for each in [place, *([home] if home is not None else [])]:
         check_store(cells, each)
     if source.blocks is not None and reads_from(source.blocks, place):
         raise MetadataError("the array is computed from what is at the target; choose another", field="target")
+    if source.dtype != metadata.data_type.dtype:
+        check_cast(cells, metadata.data_type.dtype, place)
     prepared = prepare_metadata(cells, place, metadata, options, overwrite, compute)
     _warn_of_room(home, plan)
     fresh = found is None or prepared.resumed is None
-    return Job(path, source, metadata, place, plan, prepared, home, fresh)
+    return Job(path, source, metadata, place, plan, prepared, home, fresh, unused)
 
 
 def _token(source: Source) -> str:
@@ -266,7 +274,7 @@ def scratch_of(place: Location, given: Location | None) -> Location | None:
     if not writable(place).shared:
         return Location(MappingStore({}))
     beside = notes_of(place)
-    return None if beside is None else beside / "__scratch__"
+    return None if beside is None else beside / _SCRATCH
 
 
 def _id_of(place: Location, metadata: ArrayMetadata, options: WriteOptions) -> str:
@@ -305,8 +313,8 @@ def _warn_of_room(scratch: Location | None, plan: RechunkPlan) -> None:
         )
 
 
-def begin(job: Job, topic: str | None, max_mem: int) -> Write:
-    """Write the documents; the delayed value that moves the cells."""
+def begin(job: Job, run: str, topic: str | None, max_mem: int) -> Write:
+    """Write the documents; the delayed value that moves the cells, in a run of this name."""
     write, ending = begin_write(job.prepared)
     plan, source = job.plan, job.source
     target = _within(write.handle, max_mem)
@@ -315,6 +323,8 @@ def begin(job: Job, topic: str | None, max_mem: int) -> Write:
         traffic = replace(traffic_to(source.array.location.store), nbytes=max_mem // _FLIGHT)
         reading = ArrayHandle.of(source.array, allow_pickle=True, traffic=traffic)
     scratch = job.scratch
+    if job.unused is not None and persist(job.unused.store.get, job.unused.key(_PLAN)) is not None:
+        clear(job.unused)
     if scratch is not None:
         if job.fresh:
             clear(scratch)  # of a job that was killed, and is not gone on with
@@ -329,7 +339,7 @@ def begin(job: Job, topic: str | None, max_mem: int) -> Write:
         traffic,
         write.terms,
         write.journal,
-        uuid.uuid4().hex,
+        run,
     )
     finished = write.parts[0].finished.blocks
     end = ending if scratch is None else Clearing(scratch, ending)

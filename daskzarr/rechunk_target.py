@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from daskzarr.array_handle import ArrayHandle
+from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import MetadataError, short
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, fill_json
 from daskzarr.metadata.shards import shard_config
@@ -67,7 +70,9 @@ def _with_its_codecs(metadata: ArrayMetadata, settings: ArraySettings, zarr_form
     grid_settings = ArraySettings(chunks=settings.chunks, shards=settings.shards)
     grid = new_array_metadata(grid_settings, shape=metadata.shape, dtype="u1", zarr_format=zarr_format).chunk_grid
     plain, _ = unsharded(metadata)
-    found, _ = translate(replace(plain, chunk_grid=grid), zarr_format)
+    # A format that has no chunks of different lengths is left, or come to, with chunks of one.
+    regular = grid if isinstance(grid, RegularGrid) else plain.chunk_grid
+    found, _ = translate(replace(plain, chunk_grid=regular), zarr_format)
     if settings.shards is not None:
         inner = new_array_metadata(
             ArraySettings(chunks=settings.chunks), shape=metadata.shape, dtype="u1", zarr_format=zarr_format
@@ -100,29 +105,24 @@ def chunks_for(metadata: ArrayMetadata, chunks: Any, path: str) -> Any:
     >>> chunks_for(metadata, {"y": 1, "other": (3,)}, "a"), chunks_for(metadata, {"a": (4, -1)}, "a")
     ((2, 1), (4, 10))
     """
+    names = metadata.dimension_names or (None,) * len(metadata.shape)
     given = chunks
     if isinstance(chunks, Mapping):
-        if path in chunks:
-            given = chunks[path]
-        else:
-            given = {name: length for name, length in chunks.items() if isinstance(length, int)}
+        # In a group, what is said of dimensions is looked at there: not every array has them all.
+        given = chunks[path] if path in chunks else {name: chunks[name] for name in chunks if not path or name in names}
     if given is None:
         return None
-    names = metadata.dimension_names or (None,) * len(metadata.shape)
-    before = _before(metadata)
     if isinstance(given, Mapping):
-        unknown = [name for name in given if isinstance(chunks, Mapping) and path in chunks and name not in names]
-        if unknown:
-            there = ", ".join(map(str, names))
-            raise MetadataError(
-                f"chunks names {short(unknown[0])}, and {path or 'the array'} has the dimensions {there}",
-                field="chunks",
-            )
-        if not set(given) & set(names):
+        for name, length in given.items():
+            if name not in names or isinstance(length, (bool, str, float)):
+                there = ", ".join(map(str, names))
+                what = f"chunks={{{name!r}: {short(length)}}} says nothing of {path or 'the array'}"
+                raise MetadataError(f"{what}: it takes lengths for its dimensions, {there}", field="chunks")
+        if not given:
             return None
-        given = tuple(given.get(name, length) for name, length in zip(names, before, strict=True))
-    if isinstance(given, int):
-        given = (given,) * len(metadata.shape)
+        given = tuple(given.get(name, length) for name, length in zip(names, _before(metadata), strict=True))
+    if isinstance(given, (int, np.integer)):
+        given = (int(given),) * len(metadata.shape)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(metadata.shape):
         return tuple(_length(one, n) for one, n in zip(given, metadata.shape, strict=True))
     return given
@@ -132,7 +132,7 @@ def _length(chunk: Any, size: int) -> Any:
     """A chunk's length: -1 and None stand for the whole axis, and none is longer than that."""
     if chunk is None or chunk == -1:
         return max(size, 1)
-    return min(chunk, max(size, 1)) if isinstance(chunk, int) and chunk > 0 else chunk
+    return min(int(chunk), max(size, 1)) if isinstance(chunk, (int, np.integer)) and chunk > 0 else chunk
 
 
 def _before(metadata: ArrayMetadata) -> Sequence[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from daskzarr.graph.progress import Meter, metered
+from daskzarr.graph.progress import Meter, metered, wait_for_end
 from daskzarr.graph.rechunk import joined
 from daskzarr.graph.write import Write
 from daskzarr.hierarchy import StoredArray, StoredGroup
@@ -19,6 +20,8 @@ from daskzarr.rechunk_plan import CostModel, RechunkPlan
 from daskzarr.rechunk_prepare import begin, clear
 from daskzarr.rechunk_target import SAME
 from daskzarr.size_text import format_size
+
+_PATIENCE = 60.0  # seconds for tasks of a job that failed to end, before its scratch goes
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def rechunk(
     scratch_options: Mapping[str, Any] | None = None,
     keep_scratch: bool = False,
     cost: CostModel | None = None,
+    stages: int | None = None,
     overwrite: bool = False,
     resume: bool | Literal["auto"] = False,
     journal: Any = None,
@@ -118,6 +122,9 @@ def rechunk(
     cost
         What requests and bytes cost: a :class:`daskzarr.rechunk_plan.CostModel`. Default None: those of a disk if all
         places are local, else of an object store.
+    stages
+        How many stages the plan has to have; 1 is never through scratch. Default None: what the cost model says is
+        fastest.
     overwrite
         Whether what is at the target is replaced, when all is written. Default False: then it is an error.
     resume
@@ -163,16 +170,16 @@ def rechunk(
     >>> from_zarr(pencils)[:, 1].compute()
     array([ 1,  3,  5,  7,  9, 11])
     """
-    started = time.perf_counter()
+    started, run = time.perf_counter(), uuid.uuid4().hex
     call = Call(locals())
     jobs = call.jobs()
     total = sum(job.plan.nbytes * len(job.plan.stages) for job in jobs)
     meter = metered(progress, total, call.limits.workers.client) if compute else None
-    writes = [begin(job, None if meter is None else meter.topic, call.limits.max_mem) for job in jobs]
-    write = joined(writes, call.ending())
-    if not compute:
-        return write
     try:
+        writes = [begin(job, run, None if meter is None else meter.topic, call.limits.max_mem) for job in jobs]
+        write = joined(writes, call.ending())
+        if not compute:
+            return write
         if meter is None:
             written = write.compute()
         else:
@@ -180,6 +187,7 @@ def rechunk(
                 written = write.compute()
     except Exception:
         if not keep_scratch:
+            wait_for_end(run, _PATIENCE)  # Dask lets go of threads that are at work
             for job in jobs:
                 if job.scratch is not None:
                     clear(job.scratch)

@@ -13,10 +13,11 @@ import numpy as np
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
 from daskzarr.chunk_grid import Box
+from daskzarr.chunk_io.conforming import cast_exactly
 from daskzarr.chunk_io.reading import Array, each_part, read_box
 from daskzarr.chunk_io.scratch import Layout, Packing, unpack
 from daskzarr.chunk_io.writing import Terms, write_box
-from daskzarr.errors import StoreError, raise_from
+from daskzarr.errors import CodecError, StoreError, raise_from
 from daskzarr.hierarchy import store_error, writable
 from daskzarr.journal import Journal
 from daskzarr.receipt import Outcome, Written
@@ -24,6 +25,8 @@ from daskzarr.rechunk_plan import Index, touched
 from daskzarr.stores import Location, SizedStore, Traffic
 from daskzarr.stores.overlap import overlapped
 from daskzarr.stores.retries import persist
+
+_READ_AGAIN = 3  # times a piece is read whose bytes are not those that were written
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Move:
     journal: Journal | None
     run: str
 
+    def mark(self, group: int) -> str:
+        """Key of the mark that this run is done with a group, below scratch."""
+        return f"done-{self.run}-{group}.json"
+
     @cached_property
     def last(self) -> int:
         """Number of the stage that writes the target."""
@@ -87,15 +94,19 @@ class Move:
             raise_from(store_error(doing, error, self.scratch, key), error)
 
 
-def move_block(move: Move, stage: int, index: Index, *after: Any) -> Written:
-    """Make a block of a stage, unless it is made already. What it came after is not looked at."""
+def move_block(move: Move, stage: int, index: Index, group: int, *after: Any) -> Written:
+    """Make a block of a stage, unless it is made already, or the last group that needs it is done.
+
+    Dask runs tasks again whose results were lost with a worker, though nothing needs what they made any more. What a
+    task came after is not looked at.
+    """
     if stage == move.last:
-        return _finish(move, index, lambda box: _gathered(move, stage, index, box))
-    return _pack(move, stage, index, lambda box: _parts(move, stage, index, box))
+        return _finish(move, index, group, lambda box: _gathered(move, stage, index, box))
+    return _pack(move, stage, index, group, lambda box: _parts(move, stage, index, box))
 
 
 def move_given(move: Move, box: Box, block: Any) -> Written:
-    """Make a block of the first stage from its cells, which were computed."""
+    """Make a block of the first stage from its cells, which were computed. There is one group then."""
     index = tuple(int(touched(axis, a, b).start) for axis, a, b in zip(move.blocks[0].axes, *box, strict=True))
     cells = np.asarray(block)
     if cells.shape != box.shape:
@@ -103,16 +114,20 @@ def move_given(move: Move, box: Box, block: Any) -> Written:
             f"a block of shape {cells.shape} came where {box.shape} was promised; give the right chunks= to map_blocks"
         )
     if move.last == 0:
-        return _finish(move, index, lambda _: cells)
-    return _pack(move, 0, index, lambda _: iter([(box, cells)]))
+        return _finish(move, index, 0, lambda _: cells)
+    if cells.dtype != move.dtype:
+        cells = cast_exactly(cells, move.dtype)
+    return _pack(move, 0, index, 0, lambda _: iter([(box, cells)]))
 
 
-def _finish(move: Move, index: Index, cells_of: Callable[[Box], Array]) -> Written:
+def _finish(move: Move, index: Index, group: int, cells_of: Callable[[Box], Array]) -> Written:
     """Write a block of the target and note it."""
     name = f"{move.run}-{'.'.join(map(str, index))}"
     noted = None if move.journal is None else move.journal.noted_as(name)
     if noted is not None:  # this task ran before, and its result was lost with a worker
         return Written.of([Outcome(noted)])
+    if move.journal is None and _is_done(move, group):
+        return Written()
     box = move.blocks[-1].box(index)
     outcome = write_box(move.target, box, cells_of(box), move.terms)
     if move.journal is not None and not outcome.failures:
@@ -120,16 +135,28 @@ def _finish(move: Move, index: Index, cells_of: Callable[[Box], Array]) -> Writt
     return Written.of([outcome])
 
 
-def _pack(move: Move, stage: int, index: Index, parts_of: Callable[[Box], Iterator[tuple[Box, Array]]]) -> Written:
+def _is_done(move: Move, group: int) -> bool:
+    """Whether this run is done with a group."""
+    if move.scratch is None:
+        return False
+    return move.ask("looking at scratch", move.mark(group), move.scratch.store.get) is not None
+
+
+def _pack(
+    move: Move, stage: int, index: Index, group: int, parts_of: Callable[[Box], Iterator[tuple[Box, Array]]]
+) -> Written:
     """Write the object of a block to scratch."""
     assert move.scratch is not None
     key, layout = move.key(stage, index), move.layout(stage, index)
     store = writable(move.scratch)
     if isinstance(store, SizedStore) and move.ask("looking at scratch", key, store.size) == layout.nbytes:
         return Written()
+    if _is_done(move, group):
+        return Written()
     packing = Packing(layout)
     for where, cells in parts_of(move.blocks[stage].box(index)):
         packing.put(where, cells)
+        del cells  # before the next ones are read
     move.ask("writing to scratch", key, store.set, packing.seal())
     return Written()
 
@@ -141,6 +168,7 @@ def _gathered(move: Move, stage: int, index: Index, box: Box) -> Array:
     cells = np.empty(box.shape, move.dtype)
     for where, part in _parts(move, stage, index, box):
         cells[tuple(slice(a - o, b - o) for a, b, o in zip(*where, box.start, strict=True))] = part
+        del part
     return cells
 
 
@@ -153,6 +181,7 @@ def _parts(move: Move, stage: int, index: Index, box: Box) -> Iterator[tuple[Box
     for projection, cells in each_part(move.source, box):
         pairs = [(o + part.start, o + part.stop) for o, part in zip(box.start, projection.out_slices, strict=True)]
         yield Box(tuple(a for a, _ in pairs), tuple(b for _, b in pairs)), cells
+        del cells
 
 
 def _pieces(move: Move, stage: int, index: Index) -> Iterator[tuple[Box, Array]]:
@@ -166,7 +195,14 @@ def _pieces(move: Move, stage: int, index: Index) -> Iterator[tuple[Box, Array]]
 
     def read(piece: tuple[str, Box, Any]) -> tuple[Box, Array]:
         key, where, byte_range = piece
-        data = move.ask("reading scratch", key, store.get, byte_range)
+        for _ in range(_READ_AGAIN):
+            data = move.ask("reading scratch", key, store.get, byte_range)
+            try:
+                if data is not None:
+                    return where, unpack(data, where, move.dtype)
+                break
+            except CodecError as error:  # damaged on its way, perhaps
+                damaged = error
         if data is None:
             raise StoreError(
                 "an object of this job is gone from scratch; run it again with resume=True: what is finished stays",
@@ -174,21 +210,20 @@ def _pieces(move: Move, stage: int, index: Index) -> Iterator[tuple[Box, Array]]
                 node=place.path,
                 chunk_key=key,
             )
-        try:
-            return where, unpack(data, where, move.dtype)
-        except Exception as error:
-            raise_from(store_error("reading scratch", error, place, key), error)
+        move.ask("removing from scratch", key, writable(place).delete)  # to be made anew by the same job
+        raise_from(store_error("reading scratch", damaged, place, key), damaged)
 
     largest = max((byte_range.length or 0 for _, _, byte_range in found), default=0)
     with overlapped(store, read, found, move.traffic.sized(largest)) as pieces:
         yield from pieces
 
 
-def discard(move: Move, keys: Sequence[str]) -> None:
-    """Remove objects from scratch that nothing needs any more."""
+def discard(move: Move, group: int, keys: Sequence[str]) -> None:
+    """Mark a group as done, then remove objects from scratch that nothing needs any more."""
     if move.scratch is None:
         return
     store = writable(move.scratch)
+    move.ask("noting in scratch", move.mark(group), store.set, b"{}")
     with overlapped(
         store, lambda key: move.ask("removing from scratch", key, store.delete), keys, move.traffic
     ) as done:

@@ -124,6 +124,7 @@ def read_box_into(handle: ArrayHandle, box: Box, out: Array) -> None:
                     handle.fill.into(out[projection.out_slices])
                 else:
                     _place(handle, projection, key, data, out[projection.out_slices])
+                del data  # before the next one is read
             except Exception as error:
                 raise_from(handle.failure("reading a chunk", error, key), error)
 
@@ -144,6 +145,7 @@ def each_part(handle: ArrayHandle, box: Box) -> Iterator[tuple[ChunkProjection, 
             except Exception as error:
                 raise_from(handle.failure("reading a chunk", error, key), error)
             yield projection, cells
+            del cells  # before the next ones are read
 
 
 def _each_raw(handle: ArrayHandle, projections: list[ChunkProjection], keys: list[str]) -> Iterator[Array | None]:
@@ -165,16 +167,20 @@ def _each_decoded(handle: ArrayHandle, projections: list[ChunkProjection], keys:
             cells = np.empty(shape, handle.dtype)
             _read_part(handle, projection, cells)
             yield cells
+            del cells
             continue
         data = next(values)
         if data is None:
             yield None
-        elif pipeline.shard is not None:
+            continue
+        if pipeline.shard is not None:
             cells = np.empty(shape, handle.dtype)
             _place(handle, projection, key, data, cells)
-            yield cells
         else:
-            yield decoded(handle, key, data, pipeline.decode)[projection.chunk_slices]
+            cells = decoded(handle, key, data, pipeline.decode)[projection.chunk_slices]
+        del data
+        yield cells
+        del cells
 
 
 def _in_parts(handle: ArrayHandle, projection: ChunkProjection) -> bool:

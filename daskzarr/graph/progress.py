@@ -6,8 +6,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from daskzarr.size_text import format_size
@@ -16,6 +17,31 @@ Meter = Callable[[int, int], None]
 """Called with bytes that were moved and bytes in all."""
 
 _EVERY = 0.5  # seconds between two lines
+
+
+_running: Counter[str] = Counter()
+_changed = threading.Condition()
+
+
+@contextmanager
+def under_way(run: str) -> Iterator[None]:
+    """A task of a run goes on in this process."""
+    with _changed:
+        _running[run] += 1
+    try:
+        yield
+    finally:
+        with _changed:
+            _running[run] -= 1
+            if not _running[run]:
+                del _running[run]
+            _changed.notify_all()
+
+
+def wait_for_end(run: str, seconds: float) -> bool:
+    """Wait until no task of a run goes on in this process; False if some do after so long."""
+    with _changed:
+        return _changed.wait_for(lambda: run not in _running, seconds)
 
 
 class Progress(AbstractContextManager["Progress"]):

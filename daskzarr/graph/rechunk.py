@@ -14,7 +14,7 @@ import dask.array as da
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io import Move, discard, move_block, move_given
 from daskzarr.graph.dask_names import Blockwise, HighLevelGraph, Layer, Task, TaskRef, blockwise_token
-from daskzarr.graph.progress import tell
+from daskzarr.graph.progress import tell, under_way
 from daskzarr.graph.read_layer import BlockBoxes
 from daskzarr.graph.tree import Ending, LazyLayer, add_up, conclude, reduced
 from daskzarr.graph.write import Write, graph_of
@@ -49,27 +49,35 @@ class Rechunking:
     topic: str | None = None
 
 
-def run_block(move: Move, topic: str | None, stage: int, index: Index, *after: Any) -> Written:
-    """The task of a block of a stored source, or of pieces."""
-    written = move_block(move, stage, index, *after)
+def run_block(move: Move, topic: str | None, stage: int, index: Index, group: int, *after: Any) -> Written:
+    """The task of a block of a stored source, or of pieces; ``group`` is the last that needs it."""
+    with under_way(move.run):
+        written = move_block(move, stage, index, group, *after)
     tell(topic, math.prod(move.blocks[stage].box(index).shape) * move.dtype.itemsize)
     return written
 
 
 def run_given(move: Move, topic: str | None, box: Box, block: Any) -> Written:
     """The task of a block that was computed."""
-    written = move_given(move, box, block)
+    with under_way(move.run):
+        written = move_given(move, box, block)
     tell(topic, math.prod(box.shape) * move.dtype.itemsize)
     return written
 
 
-def passed(*after: Any) -> None:
+def passed(*after: Any) -> Written:
     """Nothing but that what it came after is done."""
+    return Written()
 
 
-def free(move: Move, keys: Sequence[str], adds_up: bool, *parts: Written) -> Written:
+def free(move: Move, group: int, keys: Sequence[str], adds_up: bool, *parts: Written) -> Written:
     """The end of a group: objects that no later one needs are removed; what was written, if this task adds up."""
-    discard(move, keys)
+    discard(move, group, keys)
+    return add_up(*parts) if adds_up else Written()
+
+
+def freed(adds_up: bool, *parts: Written) -> Written:
+    """All tasks are done that free a group; what was written, if this task adds up."""
     return add_up(*parts) if adds_up else Written()
 
 
@@ -102,11 +110,12 @@ class RechunkLayer(LazyLayer):
         for group in range(job.groups.count):
             before = gates.get(group - AHEAD, [])
             for stage in range(last + 1):
-                keys = [(self.names[stage], *index) for index in members[stage][group]]
+                keys: list[Any] = [(self.names[stage], *index) for index in members[stage][group]]
                 if stage > 0 or not self.computed:
                     for n, key in enumerate(keys):
                         after = [TaskRef(before[n % len(before)])] if before else []
-                        yield key, Task(key, run_block, job.move, job.topic, stage, key[1:], *after)
+                        needed = self._needed(stage, key[1:])
+                        yield key, Task(key, run_block, job.move, job.topic, stage, key[1:], needed, *after)
                 if stage < last:
                     above = [*(yield from self._few(keys, passed, "seen", stage, group)), *ready.get(stage, [])[:1]]
                     count = _barriers(members[stage + 1][group])
@@ -118,14 +127,25 @@ class RechunkLayer(LazyLayer):
                 break
             earlier = gates.get(group - 1, [])
             unneeded = self._unneeded(group, members)
-            count = _barriers(members[0][group + AHEAD]) if group + AHEAD < job.groups.count else 1
-            gates[group] = [(f"{self.name}-freed", group, n) for n in range(count)]
+            count = _barriers(unneeded)
+            freeing = [(f"{self.name}-free", group, n) for n in range(count)]
+            for n, key in enumerate(freeing):
+                # The first one adds up; it has what was written in all groups before.
+                # Blocks between may be made for later groups alone, where those of this one were made before.
+                between = ready.get(last - 1, [])[:1] if last > 1 else []
+                parts = [TaskRef(each) for each in (*sums, *earlier[:1], *between)]
+                yield key, Task(key, free, job.move, group, tuple(unneeded[n::count]), n == 0, *parts)
+            waiting = members[0][group + AHEAD] if group + AHEAD < job.groups.count else ()
+            gates[group] = [(f"{self.name}-freed", group, n) for n in range(_barriers(waiting))]
             for n, key in enumerate(gates[group]):
-                # The first one adds up, and comes after all of the group before: none of them is left out.
-                parts = [*sums, *(earlier if n == 0 else earlier[:1])]
-                yield key, Task(key, free, job.move, tuple(unneeded[n::count]), n == 0, *map(TaskRef, parts))
-        roots = sums if last == 0 else gates[job.groups.count - 1]
+                yield key, Task(key, freed, n == 0, *map(TaskRef, freeing))
+        roots = sums if last == 0 else gates[job.groups.count - 1][:1]
         yield self.name, Task(self.name, conclude, self.ending, *map(TaskRef, roots))
+
+    def _needed(self, stage: int, index: Index) -> int:
+        """The last group that needs a block."""
+        groups = self.job.groups
+        return int(groups.needed[stage][index[groups.axis]]) if groups.stages else 0
 
     def _few(
         self, keys: list[Any], function: Any, word: str, stage: int, group: int
@@ -159,13 +179,12 @@ class RechunkLayer(LazyLayer):
     def _unneeded(self, group: int, members: list[list[list[Index]]]) -> list[str]:
         """Keys of the objects in scratch that no later group needs."""
         job = self.job
-        axis = job.groups.axis
         return [
             job.move.key(stage, index)
             for stage in range(job.move.last)
             for each in members[stage]
             for index in each
-            if int(job.groups.needed[stage][index[axis]]) == group
+            if self._needed(stage, index) == group
         ]
 
     def get_output_keys(self) -> set[Any]:

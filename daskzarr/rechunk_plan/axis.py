@@ -25,6 +25,11 @@ def longest(cuts: Cuts) -> int:
     return max(cuts.lengths) if isinstance(cuts, ListedCuts) else min(cuts.step, cuts.stop)
 
 
+def shortest(cuts: Cuts) -> int:
+    """The fewest cells a piece has that lies inside; at least 1."""
+    return max(min(cuts.lengths[1:-1] or cuts.lengths), 1) if isinstance(cuts, ListedCuts) else cuts.step
+
+
 def meets(one: Cuts, other: Cuts) -> int:
     """Pairs of a piece of each that share cells. Both cut the same axis, from 0.
 
@@ -53,6 +58,24 @@ def covered(blocks: Cuts, units: Cuts) -> int:
     starts = np.union1d(edges_of(blocks), edges)[:-1]
     lengths = np.diff(edges)
     return int(lengths[np.searchsorted(edges, starts, side="right") - 1].sum())
+
+
+def padding(one: Sequence[Cuts], other: Sequence[Cuts], itemsize: int, word: int) -> int:
+    """Bytes by which all pieces that two ways to cut all axes have in common are filled up to whole words.
+
+    >>> padding([RegularCuts(0, 10, 4)], [RegularCuts(0, 10, 3)], 2, 8)
+    28
+    """
+    counts: Integers = np.zeros(word, np.int64)  # how many pieces have so many cells, modulo a word
+    counts[1] = 1
+    residues: Integers = np.arange(word)
+    for a, b in zip(one, other, strict=True):
+        lengths = np.bincount(np.mod(np.diff(np.union1d(edges_of(a), edges_of(b))), word), minlength=word)
+        found: Integers = np.zeros(word, np.int64)
+        products: Integers = np.multiply.outer(residues, residues)
+        np.add.at(found, np.mod(products, word), np.multiply.outer(counts, lengths))
+        counts = found
+    return sum(int(count) * (-n * itemsize % word) for n, count in enumerate(counts))
 
 
 def touched(cuts: Cuts, start: int, stop: int) -> range:

@@ -53,7 +53,8 @@ class Groups:
     def made(self) -> tuple[Integers, ...]:
         """For each stage, and each block along the axis, the group it is made in."""
         borders = [edges_of(cuts) for cuts in self.stages]
-        found = [np.searchsorted(np.array(self.edges), borders[-1][:-1], side="right") - 1]
+        last = np.searchsorted(np.array(self.edges), borders[-1][:-1], side="right") - 1
+        found = [np.minimum(last, self.count - 1)]
         for here, above in zip(borders[-2::-1], borders[:0:-1], strict=True):
             found.insert(0, found[0][_holding(above, here[:-1])])
         return tuple(found)
@@ -65,11 +66,19 @@ class Groups:
         earlier = zip(borders, borders[1:], self.made[1:], strict=False)
         return (*(made[_holding(above, here[1:] - 1)] for here, above, made in earlier), self.made[-1])
 
-    def scratch(self, nbytes: Sequence[int]) -> int:
-        """The most bytes in scratch at a time; ``nbytes`` is what each stage has there for one cell of the axis."""
+    def scratch(self, nbytes: Sequence[int], ends: Sequence[int] | None = None) -> int:
+        """The most bytes in scratch at a time.
+
+        ``nbytes`` is what each stage has there for one cell of the axis, ``ends`` what it has besides for each piece
+        along it.
+        """
         held = np.zeros(self.count + 1, np.int64)
-        for cuts, made, needed, each in zip(self.stages[:-1], self.made, self.needed, nbytes, strict=False):
-            sizes = np.diff(edges_of(cuts)) * each
+        stages = zip(self.stages, self.stages[1:], self.made, self.needed, nbytes, ends or [0] * 3, strict=False)
+        for cuts, after, made, needed, each, end in stages:
+            edges, others = edges_of(cuts), edges_of(after)
+            first = np.searchsorted(others, edges[:-1], side="right")
+            pieces = np.searchsorted(others, edges[1:], side="left") - first + 1
+            sizes = np.diff(edges) * each + pieces * end
             np.add.at(held, np.maximum(made - AHEAD + 1, 0), sizes)
             np.subtract.at(held, needed + 1, sizes)
         return int(np.cumsum(held)[:-1].max(initial=0))
@@ -99,10 +108,15 @@ def along(axis: int, stages: Sequence[Sequence[Cuts]], least: int) -> Groups:
     return Groups(axis, (*(int(edges[i]) for i in chosen), int(edges[-1])), cuts)
 
 
+def one_group(stages: Sequence[Sequence[Cuts]], shape: Sequence[int]) -> Groups:
+    """All at once."""
+    return Groups(0, (0, shape[0]) if shape else (0, 1), tuple(stage[0] for stage in stages if stage))
+
+
 def best(stages: Sequence[Sequence[Cuts]], shape: Sequence[int], least: int) -> Groups:
     """The groups along the axis that leaves least in scratch at a time; one group, where there is no scratch."""
     if len(stages) == 1 or not shape:
-        return Groups(0, (0, *shape[:1]) if shape else (0, 1), tuple(stage[0] for stage in stages if stage))
+        return one_group(stages, shape)
     cells = math.prod(shape)
     found = [along(axis, stages, least) for axis in range(len(shape))]
     return min(found, key=lambda each: each.scratch([cells // max(shape[each.axis], 1)] * len(stages)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from html import escape
 from typing import Any
 
 from daskzarr.block_grid import BlockGrid, Cuts, ListedCuts, RegularCuts
+from daskzarr.rechunk_plan.axis import meets
 from daskzarr.rechunk_plan.groups import Groups
 from daskzarr.rechunk_plan.picture import draw
 from daskzarr.size_text import format_size
@@ -17,7 +19,16 @@ Index = tuple[int, ...]
 Blocks = tuple[Cuts, ...]
 
 PIECE_END = 8
-"""Bytes behind each piece in scratch, for its checksum, so that the next one begins at a multiple of that."""
+"""Bytes behind each piece in scratch, for its checksum; the next one begins at a multiple of that."""
+
+
+def piece_extra(itemsize: int) -> int:
+    """The most bytes that a piece in scratch has beside its cells: its end, and what fills it up.
+
+    >>> piece_extra(8), piece_extra(4), piece_extra(3)
+    (8, 12, 15)
+    """
+    return 2 * PIECE_END - math.gcd(itemsize, PIECE_END)
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,13 @@ class RechunkPlan:
         """The most bytes in scratch at a time."""
         if len(self.stages) == 1:
             return 0
-        size = self.shape[self.groups.axis]
-        return self.groups.scratch([stage.bytes_written // size for stage in self.stages[:-1]])
+        axis, chain = self.groups.axis, [stage.blocks.axes for stage in self.stages]
+        cells = self.nbytes // self.shape[axis]
+        ends = []
+        for pair in itertools.pairwise(chain):
+            beside = [meets(*cuts) for i, cuts in enumerate(zip(*pair, strict=True)) if i != axis]
+            ends.append(piece_extra(self.itemsize) * math.prod(beside))
+        return min(self.groups.scratch([cells] * len(ends), ends), sum(s.bytes_written for s in self.stages[:-1]))
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, and the blocks by which the plan can be made again: values of JSON."""

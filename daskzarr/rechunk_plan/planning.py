@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from daskzarr.block_grid import BlockGrid, Cuts
 from daskzarr.errors import PlanLimitError, UnsupportedError
-from daskzarr.rechunk_plan.axis import covered, longest, meets
+from daskzarr.rechunk_plan.axis import covered, longest, meets, padding, shortest
 from daskzarr.rechunk_plan.cost import CostModel
 from daskzarr.rechunk_plan.groups import best as best_groups
-from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, RechunkPlan, Stage
+from daskzarr.rechunk_plan.groups import one_group
+from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, RechunkPlan, Stage, piece_extra
 from daskzarr.rechunk_plan.ways import Floats, Ways
-from daskzarr.size_text import format_size
 
 _SMALL_PIECE = 2**18
+_BUT_PIECES = 0.97  # of the memory for a block, without the ends of its pieces
 _MOST_BUILT, _NEAR = 24, 1.03  # of plans that take about as long, that with least in scratch at a time
 _SIMPLER = 1.05  # a plan of more stages has to be so much faster
 
@@ -52,7 +53,7 @@ class Task:
     """What is asked of a plan: both grids, and what a task may need.
 
     ``source`` is how stored objects cut the axes; ``given`` says that they are blocks that are computed, each of them
-    there once. ``most_stages`` is 1 where there is no scratch.
+    there once. ``most_stages`` is 1 where there is no scratch; ``stages`` is the number there has to be.
     """
 
     shape: tuple[int, ...]
@@ -64,6 +65,7 @@ class Task:
     working: Working
     given: bool = False
     most_stages: int = 3
+    stages: int | None = None
 
 
 def choose(task: Task) -> RechunkPlan:
@@ -74,19 +76,28 @@ def choose(task: Task) -> RechunkPlan:
     PlanLimitError
         If there is none; it says the least that works.
     """
+    cells = math.prod(task.shape) if task.shape else 0
+    if task.most_stages > 1 and not cells:
+        return choose(replace(task, most_stages=1, stages=None))  # one cell or none: there is nothing to put in scratch
     found = (*_direct(task), *(_packed(task) if task.most_stages > 1 else ()))
-    plans = [plan for plan in found if plan.memory <= task.max_mem]
-    if task.given and task.most_stages == 1 and not _aligned(task.source, task.target):
+    wanted = task.stages
+    plans = [each for each in found if each.memory <= task.max_mem and wanted in (None, len(each.stages))]
+    if cells and task.given and task.most_stages == 1 and not _aligned(task.source, task.target):
         raise UnsupportedError(
             "cells that are computed, and cannot lie in scratch (texts and other objects cannot), have to come in "
             "blocks of whole chunks of the target: rechunk the dask array so, or store it first",
             field="chunks",
         )
     if not plans:
-        least = min(each.memory for each in _smallest(task))
+        smallest = [*_smallest(task)]
+        plans = [each for each in smallest if each.memory <= task.max_mem]
+    if not plans:
+        if not smallest:
+            raise UnsupportedError(f"there is no plan of {wanted} stages here: it would need scratch", field="stages")
+        least = min(plan.memory for plan in smallest)
         raise PlanLimitError(
-            f"max_mem is {format_size(task.max_mem)}, and a task needs {format_size(least)} at least: a stored object "
-            "of the target, and what it takes to read and write; allow that, or choose smaller chunks or shards"
+            f"max_mem is {task.max_mem} bytes, and a task needs {least} bytes at least: a stored object of the target, "
+            "and what it takes to read and write; allow that, or choose smaller chunks or shards"
         )
     chosen: RechunkPlan = plans[0]
     for plan in plans[1:]:
@@ -97,11 +108,19 @@ def choose(task: Task) -> RechunkPlan:
 
 
 def _smallest(task: Task) -> Iterator[RechunkPlan]:
-    """Plans of the smallest blocks there are."""
-    if not task.given or _aligned(task.source, task.target):
+    """Plans of the smallest blocks there are, of as many stages as are wanted."""
+    found = _of_units(task)
+    yield from (each for each in found if task.stages in (None, len(each.stages)))
+
+
+def _of_units(task: Task) -> Iterator[RechunkPlan]:
+    """Plans whose blocks are single objects."""
+    if not task.given or task.most_stages == 1 or _aligned(task.source, task.target):
         yield build(task, [task.source if task.given else task.target])
     if task.most_stages > 1:
         yield build(task, [task.source, task.target])
+    if task.most_stages > 2 and task.stages == 3:
+        yield build(task, [task.source, task.target, task.target])
 
 
 def _aligned(source: Blocks, target: Blocks) -> bool:
@@ -112,8 +131,11 @@ def _aligned(source: Blocks, target: Blocks) -> bool:
 def _direct(task: Task) -> Iterator[RechunkPlan]:
     """The best plan of one stage."""
     if task.given:
-        if _aligned(task.source, task.target):
+        if not math.prod(task.shape) or _aligned(task.source, task.target):
             yield build(task, [task.source])
+        return
+    if not task.shape:
+        yield build(task, [task.target])
         return
     room = _room(task, max(task.working.source, task.working.target), True)
     ways = Ways.under(task.target, task.source, task.itemsize, room)
@@ -133,7 +155,7 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
     if task.given:
         first = Ways.only(task.source)
     else:
-        room = (task.max_mem - working.source) // (1 + working.copies)
+        room = int((task.max_mem - working.source) / (1 + working.copies) * _BUT_PIECES)
         first = Ways.under(task.source, task.target, size, room)
     last = Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True))
     if not len(first) or not len(last):
@@ -162,7 +184,7 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
     plans = [build(task, [first[int(i)], last[int(j)]]) for i, j in near]
     yield min(plans, key=lambda plan: plan.scratch)
     i, j = (int(each) for each in near[0])
-    if total / pieces[i, j] < _SMALL_PIECE and task.most_stages > 2:
+    if task.most_stages > 2 and (total / pieces[i, j] < _SMALL_PIECE or task.stages == 3):
         yield from _three_stage(task, first, last, into)
 
 
@@ -171,7 +193,7 @@ def _three_stage(task: Task, first: Ways, last: Ways, into: Floats) -> Iterator[
     size, cost, working = task.itemsize, task.cost, task.working
     total = math.prod(task.shape) * size
     written, puts = _written(task)
-    room = _room(task, working.scratch, False) // (1 + working.copies)
+    room = int(_room(task, working.scratch, False) / (1 + working.copies) * _BUT_PIECES)
     found: list[tuple[float, Blocks, Blocks, Blocks]] = []
     largest_first = [int(each) for each in np.argsort(first.counts() * 1e-9 + into, kind="stable")[:6]]
     largest_last = [int(each) for each in np.argsort(last.counts(), kind="stable")[:12]]
@@ -247,6 +269,12 @@ def _written(task: Task) -> tuple[int, int]:
     return cells * task.itemsize, math.prod(cuts.count for cuts in task.target)
 
 
+def _pieces_of_one(blocks: Blocks, after: Blocks) -> int:
+    """The most pieces that one block has."""
+    pairs = zip(blocks, after, strict=True)
+    return math.prod(min(-(-longest(cuts) // shortest(its)) + 1, its.count) for cuts, its in pairs)
+
+
 def build(task: Task, chain: Sequence[Blocks]) -> RechunkPlan:
     """The plan with these blocks, counted exactly."""
     size, working = task.itemsize, task.working
@@ -265,18 +293,22 @@ def build(task: Task, chain: Sequence[Blocks]) -> RechunkPlan:
             if task.given:
                 gets = read = 0
             if final:
-                memory = int(cells * size * (1 + working.cast)) + max(working.source, working.target)
+                memory = math.ceil(cells * size * (1 + working.cast)) + max(working.source, working.target)
             else:
                 memory = max(memory, cells * size * (1 + working.copies))
         else:
             gets = math.prod(map(meets, chain[n - 1], blocks))
-            read = total + gets * PIECE_END
+            read = total + gets * PIECE_END + padding(chain[n - 1], blocks, size, PIECE_END)
             pieces = math.prod(map(_shared, chain[n - 1], blocks))
-            memory = int(_gathering(task, cells, pieces, final=final))
+            memory = math.ceil(_gathering(task, cells, pieces, final=final))
         out, objects = (written, puts) if final else (total, grid.block_count)
         if not final:
+            memory += _pieces_of_one(blocks, chain[n + 1]) * piece_extra(size) * (1 + working.copies)
             out += math.prod(map(meets, blocks, chain[n + 1])) * PIECE_END
+            out += padding(blocks, chain[n + 1], size, PIECE_END)
         stages.append(Stage(grid, gets, read, objects, out, memory))
         seconds += float(task.cost.seconds(grid.block_count, read, gets, out, objects))
-    groups = best_groups([stage.blocks.axes for stage in stages], task.shape, task.cost.slots)
+    axes = [stage.blocks.axes for stage in stages]
+    # When cells are computed is not for us to say: no group can wait for another.
+    groups = one_group(axes, task.shape) if task.given else best_groups(axes, task.shape, task.cost.slots)
     return RechunkPlan(task.shape, size, task.source, task.target, tuple(stages), groups, seconds, task.max_mem)
