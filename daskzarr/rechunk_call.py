@@ -22,7 +22,7 @@ from daskzarr.prepare import WriteOptions
 from daskzarr.receipt import Written
 from daskzarr.rechunk_plan import CostModel, RechunkPlan
 from daskzarr.rechunk_prepare import Job, Limits, Source, plan_for, prepare, scratch_of
-from daskzarr.rechunk_target import SAME, chunks_for, rechunked_metadata
+from daskzarr.rechunk_target import SAME, chunks_for, rechunked_metadata, shards_for
 from daskzarr.regions import check_array
 from daskzarr.settings import ArraySettings, check_zarr_format, new_array_metadata
 from daskzarr.stores import Location, durable, locate
@@ -76,6 +76,14 @@ class Call:
             self.group = self.node if isinstance(self.node, StoredGroup) else None
         place = locate(given["target"], given["target_component"], given["target_options"])
         self.place = Location(durable(place.store, options.durability), place.path)
+        if isinstance(self.node, StoredArray) and self.node.location.overlaps(self.place):
+            here, there = (f"{each.store.url}/{each.path}".rstrip("/") for each in (self.node.location, self.place))
+            if here != there:
+                raise MetadataError(
+                    "the target lies in the source, or holds it: it would be lost; choose a place beside it, or the "
+                    "very same with overwrite=True",
+                    field="target",
+                )
         self.arrays = [*self._arrays()]
         if not self.arrays:
             raise MetadataError("the group has no arrays", field="source")
@@ -92,13 +100,20 @@ class Call:
             raise MetadataError("a group cannot be rechunked into itself, or what is in it", field="target")
         found = [(path, node) for path, node in replace(self.node, consolidated=None).walk()]
         arrays = [(path, Source(node, None)) for path, node in found if isinstance(node, StoredArray)]
-        chunks = self.given["chunks"]
-        if isinstance(chunks, Mapping):
-            dims = {name for _, each in arrays if each.array for name in each.array.metadata.dimension_names or ()}
-            unknown = set(chunks) - {path for path, _ in arrays} - dims
+        if not arrays:
+            return []
+        dims = {name for _, each in arrays if each.array for name in each.array.metadata.dimension_names or ()}
+        for field in ("chunks", "shards"):
+            said = self.given[field]
+            if said is not None and not isinstance(said, Mapping):
+                raise MetadataError(
+                    f"{field} is {short(said)}; for a group it has to be a mapping, by dimension or by array",
+                    field=field,
+                )
+            unknown = set(said or ()) - {path for path, _ in arrays} - dims
             if unknown:
                 first = short(sorted(map(str, unknown))[0])
-                raise MetadataError(f"chunks names {first}: no array and no dimension of the group", field="chunks")
+                raise MetadataError(f"{field} names {first}: no array and no dimension of the group", field=field)
         return arrays
 
     def metadata(self, path: str, source: Source) -> ArrayMetadata:
@@ -114,14 +129,15 @@ class Call:
             return new_array_metadata(settings, shape=source.shape, dtype=dtype, zarr_format=self.zarr_format)
         before = source.array.metadata
         chunks = chunks_for(before, settings.chunks, path)
-        shards = settings.shards
-        if isinstance(shards, Mapping):
-            shards = shards.get(path)
         if chunks is None:
             inner = before.inner_chunk_shape if self.zarr_format == 3 else None
             grid = before.chunk_grid.chunk_shape
             chunks = inner or before.inner_chunk_shape or _lengths_of(before)
-            shards = shards if shards is not None else grid if inner is not None else None
+            shards = grid if inner is not None else None
+        else:
+            shards = None
+        said = shards_for(before, settings.shards, chunks, path)
+        shards = shards if said is None else said
         return rechunked_metadata(
             before, replace(settings, chunks=chunks, shards=shards), self.given["dtype"], self.zarr_format
         )

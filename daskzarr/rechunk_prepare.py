@@ -20,10 +20,10 @@ from daskzarr.block_grid import RegularCuts, cuts, grid_cuts
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_io import Move
 from daskzarr.configured import traffic_to
-from daskzarr.errors import MetadataError
+from daskzarr.errors import MetadataError, raise_from
 from daskzarr.graph.rechunk import Rechunking, rechunk_graph
 from daskzarr.graph.write import Write
-from daskzarr.hierarchy import StoredArray, writable
+from daskzarr.hierarchy import StoredArray, store_error, writable
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.metadata import ArrayMetadata, ChunkGrid
 from daskzarr.metadata.json_text import format_object, parse_object
@@ -294,7 +294,8 @@ def _plan_before(home: Location, task: Task) -> RechunkPlan | None:
         for blocks in document["blocks"]
     ]
     plan = build(task, chain)
-    return plan if plan.memory <= task.max_mem else None
+    fits = plan.memory <= task.max_mem and task.stages in (None, len(plan.stages))
+    return plan if fits else None
 
 
 def _warn_of_room(scratch: Location | None, plan: RechunkPlan) -> None:
@@ -315,20 +316,17 @@ def _warn_of_room(scratch: Location | None, plan: RechunkPlan) -> None:
 
 def begin(job: Job, run: str, topic: str | None, max_mem: int) -> Write:
     """Write the documents; the delayed value that moves the cells, in a run of this name."""
+    plan, source, scratch = job.plan, job.source, job.scratch
+    if job.unused is not None and persist(job.unused.store.get, job.unused.key(_PLAN)) is not None:
+        clear(job.unused)
+    if scratch is not None:  # first: if it cannot be written, nothing else is
+        _open_scratch(scratch, plan, job.fresh)
     write, ending = begin_write(job.prepared)
-    plan, source = job.plan, job.source
     target = _within(write.handle, max_mem)
     reading = None
     if source.array is not None:
         traffic = replace(traffic_to(source.array.location.store), nbytes=max_mem // _FLIGHT)
         reading = ArrayHandle.of(source.array, allow_pickle=True, traffic=traffic)
-    scratch = job.scratch
-    if job.unused is not None and persist(job.unused.store.get, job.unused.key(_PLAN)) is not None:
-        clear(job.unused)
-    if scratch is not None:
-        if job.fresh:
-            clear(scratch)  # of a job that was killed, and is not gone on with
-        persist(writable(scratch).set, scratch.key(_PLAN), format_object({**plan.as_dict()}))
     traffic = Traffic() if scratch is None else replace(traffic_to(scratch.store), nbytes=max_mem // _FLIGHT)
     move = Move(
         reading,
@@ -344,6 +342,16 @@ def begin(job: Job, run: str, topic: str | None, max_mem: int) -> Write:
     finished = write.parts[0].finished.blocks
     end = ending if scratch is None else Clearing(scratch, ending)
     return rechunk_graph(Rechunking(move, plan.groups, finished, topic), end, source.blocks)
+
+
+def _open_scratch(scratch: Location, plan: RechunkPlan, fresh: bool) -> None:
+    """Put the plan in scratch, once what a job left there is gone that was killed and is not gone on with."""
+    try:
+        if fresh:
+            clear(scratch)
+        persist(writable(scratch).set, scratch.key(_PLAN), format_object(plan.as_dict()))
+    except Exception as error:
+        raise_from(store_error("writing to scratch", error, scratch, _PLAN), error)
 
 
 def _within(handle: ArrayHandle, max_mem: int) -> ArrayHandle:

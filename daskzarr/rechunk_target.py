@@ -105,27 +105,58 @@ def chunks_for(metadata: ArrayMetadata, chunks: Any, path: str) -> Any:
     >>> chunks_for(metadata, {"y": 1, "other": (3,)}, "a"), chunks_for(metadata, {"a": (4, -1)}, "a")
     ((2, 1), (4, 10))
     """
-    names = metadata.dimension_names or (None,) * len(metadata.shape)
-    given = chunks
-    if isinstance(chunks, Mapping):
-        # In a group, what is said of dimensions is looked at there: not every array has them all.
-        given = chunks[path] if path in chunks else {name: chunks[name] for name in chunks if not path or name in names}
+    given = _said_of(metadata, chunks, path, "chunks")
     if given is None:
         return None
     if isinstance(given, Mapping):
-        for name, length in given.items():
-            if name not in names or isinstance(length, (bool, str, float)):
-                there = ", ".join(map(str, names))
-                what = f"chunks={{{name!r}: {short(length)}}} says nothing of {path or 'the array'}"
-                raise MetadataError(f"{what}: it takes lengths for its dimensions, {there}", field="chunks")
-        if not given:
-            return None
-        given = tuple(given.get(name, length) for name, length in zip(names, _before(metadata), strict=True))
+        given = _by_axis(metadata, given, _before(metadata))
     if isinstance(given, (int, np.integer)):
         given = (int(given),) * len(metadata.shape)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(metadata.shape):
         return tuple(_length(one, n) for one, n in zip(given, metadata.shape, strict=True))
     return given
+
+
+def shards_for(metadata: ArrayMetadata, shards: Any, chunks: Any, path: str) -> Any:
+    """The shards of one array, said as chunks are; along dimensions that are not named a shard has one chunk."""
+    given = _said_of(metadata, shards, path, "shards")
+    if isinstance(given, Mapping):
+        return _by_axis(metadata, given, (chunks,) * len(metadata.shape) if isinstance(chunks, int) else chunks)
+    return given
+
+
+def _said_of(metadata: ArrayMetadata, said: Any, path: str, field: str) -> Any:
+    """What is said of one array: lengths for all axes, a mapping by dimension, or nothing."""
+    if not isinstance(said, Mapping):
+        return said
+    names = metadata.dimension_names or ()
+    own = said.get(path) if path else said
+    if own is not None and not isinstance(own, Mapping):
+        return own
+    # In a group, names that no array has are refused there: not every array has all dimensions.
+    given = {**{name: said[name] for name in said if path and name in names}, **(own or {})}
+    for name, length in given.items():
+        if not names:
+            raise MetadataError(
+                f"{field} names {short(name)}, and {path or 'the array'} has no dimension names: give a shape",
+                field=field,
+            )
+        if name not in names:
+            there = ", ".join(map(str, names))
+            raise MetadataError(f"{field} names {short(name)}; {path or 'the array'} has {there}", field=field)
+        if isinstance(length, (bool, str, float)):
+            raise MetadataError(
+                f"{field} has {short(length)} for {name}; it has to be a length in cells, -1 for the whole axis",
+                field=field,
+            )
+    return given or None
+
+
+def _by_axis(metadata: ArrayMetadata, given: Mapping[str, Any], others: Sequence[Any]) -> tuple[Any, ...]:
+    """Lengths by dimension as a shape."""
+    return tuple(
+        given.get(str(name), length) for name, length in zip(metadata.dimension_names or (), others, strict=True)
+    )
 
 
 def _length(chunk: Any, size: int) -> Any:

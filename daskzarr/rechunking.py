@@ -16,7 +16,7 @@ from daskzarr.hierarchy.opening import open_node
 from daskzarr.metadata import ZarrFormat
 from daskzarr.receipt import Written
 from daskzarr.rechunk_call import Call
-from daskzarr.rechunk_plan import CostModel, RechunkPlan
+from daskzarr.rechunk_plan import CostModel, RechunkPlan, RechunkPlans
 from daskzarr.rechunk_prepare import begin, clear
 from daskzarr.rechunk_target import SAME
 from daskzarr.size_text import format_size
@@ -95,15 +95,15 @@ def rechunk(
         A stored array or group, as for :func:`open_array`; or a dask array, of which each block has to fit in
         ``max_mem``.
     target, target_component, target_options
-        Where the new one goes.
+        Where the new one goes: not into the source, nor where the source lies in it.
     chunks
         Shape of the new chunks; with ``shards``, of the inner ones. For an array: as for :func:`create_array`, or a
         mapping by dimension name; -1 is the whole axis. For a group: a mapping, in which an integer belongs to a
         dimension of all arrays (``{"time": 24}``) and anything else to an array by its path
         (``{"ocean/t": (1, 180, 360)}``). What is not named stays as it is.
     shards
-        Shape of the new shards; for a group, a mapping of arrays by path. Default None: no shards, but arrays of a
-        group whose chunks stay as they are keep theirs.
+        Shape of the new shards, said as ``chunks``; along dimensions that a mapping does not name a shard has one
+        chunk. Default None: no shards, but arrays whose chunks stay as they are keep theirs.
     dtype
         To store. Default None: that of the source. For arrays, not groups.
     compressors, filters, serializer, codecs, order
@@ -137,7 +137,8 @@ def rechunk(
     progress
         Whether to print bytes moved, rate and time left; or a function that is called with bytes done and in all.
     compute
-        Whether to do it now. Default True; otherwise a delayed value comes back.
+        Whether to do it now. Default True. Otherwise the documents are written, and a delayed value comes back whose
+        result says what was written, as that of :func:`to_zarr`.
 
     Returns
     -------
@@ -198,7 +199,7 @@ def rechunk(
 
 def plan_rechunk(
     source: Any, target: Any, chunks: Any = None, component: str | None = None, **settings: Any
-) -> RechunkPlan | dict[str, RechunkPlan]:
+) -> RechunkPlan | RechunkPlans:
     """What :func:`rechunk` would do with the same arguments, in numbers; nothing is written.
 
     Parameters
@@ -210,7 +211,8 @@ def plan_rechunk(
     -------
     RechunkPlan
         Stages, tasks, requests, bytes, memory and scratch; it prints as a table, and draws the grids
-        (:meth:`RechunkPlan.to_svg`). Of a group, one for each array by its path.
+        (:meth:`RechunkPlan.to_svg`). Of a group, a mapping of one for each array by its path, which prints as well.
+        Whether there is a node at the target is not looked at.
 
     Examples
     --------
@@ -226,7 +228,7 @@ def plan_rechunk(
     if unknown:
         raise TypeError(f"plan_rechunk() takes what rechunk() takes; that has no {unknown[0]}")
     call = Call({"source": source, "target": target, "chunks": chunks, "component": component, **given, **settings})
-    plans = {path: call.plan(path, found) for path, found in call.arrays}
+    plans = RechunkPlans({path: call.plan(path, found) for path, found in call.arrays})
     return plans if call.group is not None else plans[""]
 
 

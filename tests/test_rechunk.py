@@ -1020,3 +1020,44 @@ def test_blocks_of_the_last_stage_are_whole_objects(source):
     for axis, (cuts, units) in enumerate(zip(plan.stages[-1].blocks.axes, plan.target, strict=True)):
         assert set(edges_of(cuts).tolist()) <= set(edges_of(units).tolist())
         assert BlockGrid((units,)).region.stop == (VALUES.shape[axis],)
+
+
+# ---- what is said by name
+
+
+def test_shards_are_said_as_chunks_are(tmp_path):
+    start = maps(dimension_names=["t", "y", "x"])
+    found = rechunk(start, {}, {"t": 6, "y": 2}, shards={"t": 12, "y": 4}, zarr_format=3).target
+    assert (found.metadata.chunk_grid.chunk_shape, found.metadata.inner_chunk_shape) == ((12, 4, 6), (6, 2, 6))
+    with pytest.raises(MetadataError, match="'z'"):
+        rechunk(start, {}, {"t": 6}, shards={"z": 12})
+    create_group(tmp_path / "g")
+    to_zarr(da.from_array(VALUES, chunks=MAPS), tmp_path / "g", "a", dimension_names=["t", "y", "x"])
+    with pytest.raises(MetadataError, match="'b'"):
+        rechunk(tmp_path / "g", tmp_path / "h", {"t": 6}, shards={"b": (12, 8, 6)})
+    with pytest.raises(MetadataError, match="mapping"):
+        rechunk(tmp_path / "g", tmp_path / "h", (6, 8, 6))
+    assert not (tmp_path / "h").exists()
+    found = rechunk(tmp_path / "g", tmp_path / "h", {"t": 6, "a": {"y": 4}}, shards={"t": 12}).target["a"]
+    assert (found.metadata.chunk_grid.chunk_shape, found.metadata.inner_chunk_shape) == ((12, 4, 6), (6, 4, 6))
+    plans = plan_rechunk(tmp_path / "g", tmp_path / "i", {"t": 6})
+    assert str(plans).startswith("a: direct")
+
+
+def test_a_target_in_the_source_or_around_it_is_refused(tmp_path):
+    create_group(tmp_path / "g")
+    for name in ("a", "b"):
+        to_zarr(da.from_array(VALUES, chunks=MAPS), tmp_path / "g", name)
+    before = files(tmp_path)
+    for target in (tmp_path / "g" / "a" / "c", tmp_path / "g"):
+        with pytest.raises(MetadataError, match="target"):
+            rechunk(tmp_path / "g" / "a", target, PENCILS, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_a_scratch_that_cannot_be_written_leaves_nothing(source, place, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(daskzarr.StoreError, match="scratch"):
+        rechunk(source, place, PENCILS, scratch=tmp_path / "file", **PACKED)
+    assert not place.exists()
+    rechunk(source, place, PENCILS, **PACKED)

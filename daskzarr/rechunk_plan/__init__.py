@@ -3,7 +3,7 @@
 from daskzarr.rechunk_plan.axis import touched
 from daskzarr.rechunk_plan.cost import LOCAL, REMOTE, CostModel
 from daskzarr.rechunk_plan.groups import AHEAD, Groups
-from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, Index, RechunkPlan, Stage, cuts_of
+from daskzarr.rechunk_plan.plan import PIECE_END, Blocks, Index, RechunkPlan, RechunkPlans, Stage, cuts_of
 from daskzarr.rechunk_plan.planning import Task, Working, build, choose
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Groups",
     "Index",
     "RechunkPlan",
+    "RechunkPlans",
     "Stage",
     "Task",
     "Working",

@@ -206,6 +206,17 @@ class RechunkPlan:
         return f"{self.to_svg()}<pre>{escape(self.explain())}</pre>"
 
 
+class RechunkPlans(dict[str, RechunkPlan]):
+    """The plans of all arrays of a group, by path. They print one after the other."""
+
+    def explain(self) -> str:
+        """The tables of all."""
+        return "\n".join(f"{path}: {plan}" for path, plan in self.items())
+
+    def __str__(self) -> str:
+        return self.explain()
+
+
 def cuts_of(listed: Mapping[str, Any] | list[Any], size: int) -> Cuts:
     """Cuts from what :meth:`RechunkPlan.as_dict` says of them."""
     if isinstance(listed, list):
