@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from daskzarr.block_grid import RegularCuts
+from daskzarr.errors import PlanLimitError
 from daskzarr.rechunk_plan import AHEAD, REMOTE, RechunkPlan, Task, Working, choose
 
 SHAPE = (350640, 721, 1440)
@@ -109,7 +110,11 @@ def main() -> None:
     options = parser.parse_args()
     for name, (source, target) in DIRECTIONS.items():
         for gigabytes in options.gigabytes or (1, 4):
-            plan = plan_of(source, target, int(gigabytes * 1e9), options.slots)
+            try:
+                plan = plan_of(source, target, int(gigabytes * 1e9), options.slots)
+            except PlanLimitError as error:
+                print(f"{name}, {gigabytes:g} GB: {error}")
+                continue
             total, idle = simulate(plan, options.slots)
             shares = ", ".join(f"{share:.0%}" for share in idle)
             print(

@@ -29,6 +29,14 @@ class Box(NamedTuple):
         """The box as a NumPy index."""
         return tuple(map(slice, self.start, self.stop))
 
+    def slices_in(self, outer: Box) -> tuple[slice, ...]:
+        """The box as an index of an array that has the cells of another one, in which it lies.
+
+        >>> Box((4,), (6,)).slices_in(Box((3,), (9,)))
+        (slice(1, 3, None),)
+        """
+        return tuple(slice(a - o, b - o) for a, b, o in zip(*self, outer.start, strict=True))
+
 
 class ChunkProjection(NamedTuple):
     """Where one chunk and a box meet.

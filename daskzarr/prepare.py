@@ -82,15 +82,20 @@ class WriteOptions:
     @property
     def mem_limit(self) -> int | None:
         """The most bytes a task may need."""
-        try:
-            limit = None if self.max_mem is None else int(parse_bytes(self.max_mem))
-            if limit is not None and limit < 0:
-                raise ValueError
-            return limit
-        except (ValueError, TypeError, AttributeError):
-            raise MetadataError(
-                f"max_mem is {short(self.max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
-            ) from None
+        return None if self.max_mem is None else bytes_of(self.max_mem, least=0)
+
+
+def bytes_of(max_mem: Any, *, least: int) -> int:
+    """The bytes that a limit of memory says, as a number or as text."""
+    try:
+        limit = int(parse_bytes(max_mem))
+        if limit < least or isinstance(max_mem, bool):
+            raise ValueError
+        return limit
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise MetadataError(
+            f"max_mem is {short(max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
+        ) from None
 
 
 @dataclass(frozen=True)

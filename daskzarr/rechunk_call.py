@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import dask.array as da
-from dask.utils import parse_bytes
 
 from daskzarr.create import write_new_group
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from, short
@@ -18,11 +17,11 @@ from daskzarr.hierarchy.opening import known_format, open_node
 from daskzarr.hierarchy.staging import recover
 from daskzarr.metadata import ArrayMetadata, GroupMetadata, ZarrFormat
 from daskzarr.nodes import consolidate
-from daskzarr.prepare import WriteOptions
+from daskzarr.prepare import WriteOptions, bytes_of
 from daskzarr.receipt import Written
 from daskzarr.rechunk_plan import CostModel, RechunkPlan
 from daskzarr.rechunk_prepare import Job, Limits, Source, plan_for, prepare, scratch_of
-from daskzarr.rechunk_target import SAME, chunks_for, rechunked_metadata, shards_for
+from daskzarr.rechunk_target import chunks_for, rechunked_metadata, shards_for, without_same
 from daskzarr.regions import check_array
 from daskzarr.settings import ArraySettings, check_zarr_format, new_array_metadata
 from daskzarr.stores import Location, durable, locate
@@ -120,12 +119,9 @@ class Call:
         """What one array is to be like."""
         settings = self.settings
         if source.array is None:
-            compressors = (
-                "auto" if settings.compressors is SAME or settings.compressors == SAME else settings.compressors
-            )
             dtype = source.dtype if self.given["dtype"] is None else self.given["dtype"]
             chunks = settings.chunks if settings.chunks is not None else source.blocks.chunksize  # type: ignore[union-attr]
-            settings = replace(settings, compressors=compressors, chunks=_whole(chunks, source.shape))
+            settings = replace(without_same(settings), chunks=_whole(chunks, source.shape))
             return new_array_metadata(settings, shape=source.shape, dtype=dtype, zarr_format=self.zarr_format)
         before = source.array.metadata
         chunks = chunks_for(before, settings.chunks, path)
@@ -216,17 +212,7 @@ def _limits(max_mem: Any, cost: CostModel | None, stages: Any) -> Limits:
     workers = workers_now()
     if cost is not None and not isinstance(cost, CostModel):
         raise MetadataError(f"cost is {short(cost)}; it has to be a CostModel", field="cost")
-    if max_mem is None:
-        return Limits(workers.memory, workers, cost, stages)
-    try:
-        limit = int(parse_bytes(max_mem))
-        if limit <= 0 or isinstance(max_mem, bool):
-            raise ValueError
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise MetadataError(
-            f"max_mem is {short(max_mem)}; it has to be bytes, or text like '2 GiB'", field="max_mem"
-        ) from None
-    return Limits(limit, workers, cost, stages)
+    return Limits(workers.memory if max_mem is None else bytes_of(max_mem, least=1), workers, cost, stages)
 
 
 def _whole(chunks: Any, shape: Sequence[int]) -> Any:

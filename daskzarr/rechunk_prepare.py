@@ -229,12 +229,11 @@ def prepare(
     if options.token is None:
         options = replace(options, token=_token(source))
     task = _task(source, metadata, place, home, limits)
-    plan = choose(task)
     found = None
     if home is not None:
         home = home / _id_of(place, metadata, options)
         found = _plan_before(home, task) if options.resume else None
-    plan = found or plan
+    plan = found or choose(task)
     unused = None
     if len(plan.stages) == 1:
         home, unused = None, home

@@ -43,10 +43,8 @@ def rechunked_metadata(
     MetadataError, UnsupportedError, UnknownCodecError
         If the target's format cannot say it, or a setting cannot be.
     """
-    chosen = replace(settings, compressors="auto") if _is_same(settings.compressors) else settings
-    if dtype is None and not set(settings.chosen()) & set(_CODECS) - (
-        {"compressors"} if chosen is not settings else set()
-    ):
+    chosen = without_same(settings)
+    if dtype is None and not set(chosen.chosen()) & set(_CODECS):
         return _with_its_codecs(metadata, settings, zarr_format)
     names = metadata.dimension_names
     own = replace(chosen, dimension_names=names, attributes=metadata.attributes or None)
@@ -60,9 +58,10 @@ def rechunked_metadata(
     return replace(found, fill_value=metadata.fill_value if same else fill_json(found.data_type, metadata.fill_scalar))
 
 
-def _is_same(value: Any) -> bool:
-    """Whether a setting says to do as the source does."""
-    return isinstance(value, str) and value == SAME
+def without_same(settings: ArraySettings) -> ArraySettings:
+    """The settings for a new array, which has no source to do as."""
+    same = isinstance(settings.compressors, str) and settings.compressors == SAME
+    return replace(settings, compressors="auto") if same else settings
 
 
 def _with_its_codecs(metadata: ArrayMetadata, settings: ArraySettings, zarr_format: ZarrFormat) -> ArrayMetadata:

@@ -167,7 +167,7 @@ def _gathered(move: Move, stage: int, index: Index, box: Box) -> Array:
         return read_box(move.source, box)
     cells = np.empty(box.shape, move.dtype)
     for where, part in _parts(move, stage, index, box):
-        cells[tuple(slice(a - o, b - o) for a, b, o in zip(*where, box.start, strict=True))] = part
+        cells[where.slices_in(box)] = part
         del part
     return cells
 

@@ -102,7 +102,7 @@ def write_pieces(handle: ArrayHandle, box: Box, pieces: Sequence[tuple[Box, Arra
     else:
         cells = read_box(handle, box)
     for where, part in pieces:
-        cells[tuple(slice(a - o, b - o) for a, b, o in zip(*where, box.start, strict=True))] = part
+        cells[where.slices_in(box)] = part
     return write_box(handle, box, cells, terms)
 
 

@@ -157,8 +157,7 @@ def read_whole(handle: ArrayHandle, blocks: BlockGrid, run: Callable[..., Any], 
     name = f"daskzarr-read-{dask.base.tokenize(handle, repr(region))}"
     tasks = {}
     for i, box in enumerate(_pieces(handle, region, workers)):
-        part = tuple(slice(a - o, b - o) for a, b, o in zip(box.start, box.stop, region.start, strict=True))
-        tasks[name, i] = Task((name, i), _read_part, handle, box, out[part])
+        tasks[name, i] = Task((name, i), _read_part, handle, box, out[box.slices_in(region)])
     run(tasks, list(tasks), **options)
     return out.reshape([out.shape[i] for i in blocks.kept]) if blocks.dropped else out
 

@@ -76,11 +76,6 @@ def free(move: Move, group: int, keys: Sequence[str], adds_up: bool, *parts: Wri
     return add_up(*parts) if adds_up else Written()
 
 
-def freed(adds_up: bool, *parts: Written) -> Written:
-    """All tasks are done that free a group; what was written, if this task adds up."""
-    return add_up(*parts) if adds_up else Written()
-
-
 class RechunkLayer(LazyLayer):
     """The tasks that rechunk one array.
 
@@ -138,7 +133,7 @@ class RechunkLayer(LazyLayer):
             waiting = members[0][group + AHEAD] if group + AHEAD < job.groups.count else ()
             gates[group] = [(f"{self.name}-freed", group, n) for n in range(_barriers(waiting))]
             for n, key in enumerate(gates[group]):
-                yield key, Task(key, freed, n == 0, *map(TaskRef, freeing))
+                yield key, Task(key, add_up if n == 0 else passed, *map(TaskRef, freeing))
         roots = sums if last == 0 else gates[job.groups.count - 1][:1]
         yield self.name, Task(self.name, conclude, self.ending, *map(TaskRef, roots))
 

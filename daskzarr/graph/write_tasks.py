@@ -57,7 +57,7 @@ def read_back(handle: ArrayHandle, box: Box, written: Any) -> Array:
 
 def _part(whole: Box, box: Box, block: Array) -> Array:
     """The cells of a box that lies in a block's."""
-    return block[tuple(slice(a - o, b - o) for a, b, o in zip(*box, whole.start, strict=True))]
+    return block[box.slices_in(whole)]
 
 
 def _kept(piece: Array) -> Array:

@@ -35,11 +35,7 @@ class Ways:
             sizes = np.multiply.outer(sizes, np.array([longest(cuts) for cuts in axis], float))
         wanted = _largest(sizes, most)
         aligned = [
-            [
-                n
-                for n, cuts in enumerate(axis)
-                if n in (0, len(axis) - 1) or meets(cuts, its) == max(cuts.count, its.count)
-            ]
+            [n for n, cuts in enumerate(axis) if n in (0, len(axis) - 1) or _nests(cuts, its)]
             for axis, its in zip(axes, other, strict=True)
         ]
         if axes:
