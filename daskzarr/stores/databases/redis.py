@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daskzarr.byte_range import ByteRange
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, StoreError, UnsupportedError
 from daskzarr.stores.databases.redis_errors import answer_code, told
 from daskzarr.stores.databases.servers import (
     Address,
@@ -379,7 +379,7 @@ class RedisStore:
             self._check_limit(len(data))
         try:
             return self._ask(command, self._raw(key), data, **options)
-        except ConnectionError:
+        except (ConnectionError, StoreError):  # the server says what is wrong and hangs up: either may be seen first
             if len(data) > _LEAST_LIMIT:
                 self._check_limit(len(data))
             raise
