@@ -527,7 +527,7 @@ def test_pencils_of_a_year_need_little_of_scratch():
 def test_what_is_tried_is_bounded():
     axes = [tuple(RegularCuts(0, n, c) for n, c in zip(SHAPE, each, strict=True)) for each in (MAPS, YEARS)]
     for units, other in (axes, axes[::-1]):
-        ways = Ways.under(units, other, 4, 10**9)
+        ways = Ways.under(units, other, 4, 10**9, 64)
         assert 0 < len(ways) <= 600
         assert all(len(axis) <= 96 + 24 for axis in ways.axes)
         assert (ways.cells() * 4 <= 10**9).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -95,15 +95,15 @@ def grouped(units: Cuts, count: int) -> Cuts:
     return ListedCuts((*units.edges[:-1:count], units.edges[-1]))
 
 
-def candidates(units: Cuts, other: Cuts, most: int) -> list[Cuts]:
+def candidates(units: Cuts, other: Cuts, most: int, parts: Iterable[int] = ()) -> list[Cuts]:
     """Ways to cut an axis into blocks of whole units: about so many, from the finest to no cut at all.
 
-    Those that come near to units of the other grid, small numbers of units, even divisions and a geometric row between;
-    of those that give as many blocks the most even one.
+    Those that come near to units of the other grid, small numbers of units, even divisions (also into so many
+    ``parts``) and a geometric row between; of those that give as many blocks the most even one.
     """
     total = units.count
     near = _near(units, other)
-    wanted = {total, *range(1, min(5, total + 1)), *(-(-total // parts) for parts in range(1, 9))}
+    wanted = {total, *range(1, min(5, total + 1)), *(-(-total // each) for each in (*range(1, 9), *parts))}
     wanted |= {d for d in range(1, math.isqrt(total) + 1) if total % d == 0}
     wanted |= {total // d for d in list(wanted) if total % d == 0}
     wanted |= {min(round(1.3**power), total) for power in range(round(math.log(total) / math.log(1.3)) + 1)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-_FEW, _MANY = 4, 6
-_SLOWEST = 0.25
+_SPREAD = 0.12  # of the times of tasks that are alike
+_SETTLED = 3  # rounds after which what takes longer is made up for
+_BUSY = 0.85  # the share of its slots that a stage should use
+_DEAR = 6  # to use half of that costs as much as so many times twice the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,11 @@ class CostModel:
         waits = (gets * self.get + puts * self.put) / self.requests
         rounds = np.maximum(tasks / self.slots, 1.0)
         if self.slots > 1:
-            # Of few rounds the last one counts whole, and waits for its slowest task; of many, half of it, if at all.
-            rounds = np.where(rounds < _FEW, np.ceil(rounds) + _SLOWEST, rounds + np.maximum(1 - rounds / _MANY, 0) / 2)
+            # The last round counts the more, the fewer there are before it, and the slowest task of all is waited for.
+            full = np.ceil(rounds)
+            slowest = _SPREAD * math.sqrt(2 * math.log(self.slots)) * np.sqrt(np.minimum(full, _SETTLED))
+            busy = rounds / (rounds + (full - rounds) / full + slowest)
+            rounds = rounds * np.maximum(_BUSY / busy, 1) ** _DEAR
         return rounds * ((work + waits) / tasks + self.task)
 
 

@@ -138,7 +138,7 @@ def _direct(task: Task) -> Iterator[RechunkPlan]:
         yield build(task, [task.target])
         return
     room = _room(task, max(task.working.source, task.working.target), True)
-    ways = Ways.under(task.target, task.source, task.itemsize, room)
+    ways = Ways.under(task.target, task.source, task.itemsize, room, task.cost.slots)
     if not len(ways):
         return
     size = task.itemsize
@@ -156,8 +156,8 @@ def _packed(task: Task) -> Iterator[RechunkPlan]:
         first = Ways.only(task.source)
     else:
         room = int((task.max_mem - working.source) / (1 + working.copies) * _BUT_PIECES)
-        first = Ways.under(task.source, task.target, size, room)
-    last = Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True))
+        first = Ways.under(task.source, task.target, size, room, cost.slots)
+    last = Ways.under(task.target, task.source, size, _room(task, working.target + working.scratch, True), cost.slots)
     if not len(first) or not len(last):
         return
     total = math.prod(task.shape) * size
@@ -200,7 +200,7 @@ def _three_stage(task: Task, first: Ways, last: Ways, into: Floats) -> Iterator[
     some_last = Ways(last.axes, [each[largest_last] for each in last.chosen])
     for i in largest_first:
         finer = tuple(_finer(a, b) for a, b in zip(first[i], task.target, strict=True))
-        between = Ways.under(finer, first[i], size, room)
+        between = Ways.under(finer, first[i], size, room, cost.slots)
         if not len(between):
             continue
         one = Ways.only(first[i])

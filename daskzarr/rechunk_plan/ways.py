@@ -15,6 +15,7 @@ from daskzarr.rechunk_plan.plan import Blocks
 Floats = npt.NDArray[Any]
 
 _LEVELS = 5  # blocks are tried that fill the memory, half of it, and so on
+_ROUNDS = (1, 2, 3, 4, 6)  # and those of which as many as can be are made in so many rounds of tasks
 _MOST_COMBINED = 600  # ways to cut all axes that are tried with all others
 
 
@@ -26,21 +27,28 @@ class Ways:
         self.chosen = tuple(chosen)
 
     @classmethod
-    def under(cls, units: Blocks, other: Blocks, itemsize: int, most: int) -> Ways:
-        """Blocks of whole units with at most so many bytes that no axis can have longer, for some sizes up to that."""
+    def under(cls, units: Blocks, other: Blocks, itemsize: int, most: int, slots: int) -> Ways:
+        """Blocks of whole units with at most so many bytes that no axis can have longer, for some sizes up to that.
+
+        And blocks that so many slots make in a few rounds of tasks, of which none is but half full.
+        """
         width = _width([each.count for each in units])
-        axes = [candidates(*each, width) for each in zip(units, other, strict=True)]
-        sizes = np.array(itemsize, float)
+        rounds = [slots * each for each in _ROUNDS]
+        axes = [candidates(*each, width, rounds) for each in zip(units, other, strict=True)]
+        sizes, counts = np.array(itemsize, float), np.array(1.0)
         for axis in axes:
             sizes = np.multiply.outer(sizes, np.array([longest(cuts) for cuts in axis], float))
-        wanted = _largest(sizes, most)
+            counts = np.multiply.outer(counts, np.array([cuts.count for cuts in axis], float))
+        wanted = _largest(sizes, [most / 2**level for level in range(_LEVELS)])
         aligned = [
             [n for n, cuts in enumerate(axis) if n in (0, len(axis) - 1) or _nests(cuts, its)]
             for axis, its in zip(axes, other, strict=True)
         ]
         if axes:
-            wanted[np.ix_(*aligned)] |= _largest(sizes[np.ix_(*aligned)], most)
-        found = np.nonzero(wanted)
+            wanted[np.ix_(*aligned)] |= _largest(sizes[np.ix_(*aligned)], [most / 2**level for level in range(_LEVELS)])
+        flipped = (slice(None, None, -1),) * len(axes)
+        full = _largest(counts[flipped], rounds)[flipped]
+        found = np.nonzero(wanted | (full & (sizes <= most)))
         if len(axes) and len(found[0]) > _MOST_COMBINED:
             largest = np.argsort(-sizes[wanted], kind="stable")[:_MOST_COMBINED]
             found = tuple(each[largest] for each in found)
@@ -85,17 +93,17 @@ def _nests(one: Cuts, other: Cuts) -> bool:
     return meets(one, other) == max(one.count, other.count)
 
 
-def _largest(sizes: Floats, most: float) -> Floats:
-    """Which blocks have at most so many bytes, or half of it and so on, while no axis can be longer."""
-    wanted = np.zeros(sizes.shape, bool)
-    for level in range(_LEVELS):
-        fits = sizes <= most / 2**level
-        for i in range(sizes.ndim):
-            longer = np.full(sizes.shape, np.inf)
-            inner, outer = [slice(None)] * sizes.ndim, [slice(None)] * sizes.ndim
+def _largest(values: Floats, limits: Sequence[float]) -> Floats:
+    """Where values, which grow along each axis, are within a limit, and no longer are with the next along any axis."""
+    wanted = np.zeros(values.shape, bool)
+    for limit in limits:
+        fits = values <= limit
+        for i in range(values.ndim):
+            longer = np.full(values.shape, np.inf)
+            inner, outer = [slice(None)] * values.ndim, [slice(None)] * values.ndim
             inner[i], outer[i] = slice(None, -1), slice(1, None)
-            longer[tuple(inner)] = sizes[tuple(outer)]
-            fits = fits & (longer > most / 2**level)
+            longer[tuple(inner)] = values[tuple(outer)]
+            fits = fits & (longer > limit)
         wanted |= fits
     return wanted
 
