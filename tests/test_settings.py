@@ -495,7 +495,7 @@ def test_equal_lengths_are_one_shape_in_n5_too():
     assert document("n5", chunks=((2, 2, 2), (7,)))["blockSize"] == [7, 2]
 
 
-NO_CHUNKS = [None, "auto", "x", {}, object(), 0, -1, (0, 3), (2, -3), (2,), (2, 3, 4), (2.5, 3), ("2", 3), (None, 3)]
+NO_CHUNKS = [None, "auto", "x", {}, Ellipsis, 0, -1, (0, 3), (2, -3), (2,), (2, 3, 4), (2.5, 3), ("2", 3), (None, 3)]
 NO_CHUNKS += [
     ((2, 4), (3, 3)),
     ((2, 2, 3), 3),
@@ -517,7 +517,7 @@ def test_booleans_are_no_lengths(settings):
     refused(MetadataError, **settings)
 
 
-NO_SHAPES = [None, "x", {1: 2}, -1, (-1, 2), ("a", 2), (1.5, 2), ((1,), 2), (None, 2), object()]
+NO_SHAPES = [None, "x", {1: 2}, -1, (-1, 2), ("a", 2), (1.5, 2), ((1,), 2), (None, 2), Ellipsis]
 
 
 @pytest.mark.parametrize("shape", NO_SHAPES, ids=str)

@@ -97,7 +97,7 @@ def test_stores_beside_two_places_are_two_places():
         FaultyStore(LocalStore("/a"), {}),
         open_store("http://host/a/b"),
     ],
-    ids=lambda store: f"{type(store).__name__} {store.url[:20]}",
+    ids=lambda store: f"{type(store).__name__} {store.url[:14]}",
 )
 def test_beside_some_stores_there_is_no_place(store):
     assert beside(Location(store, "x")) is None
