@@ -264,11 +264,11 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
     array = da.from_array(cells, chunks=(512, 512))
     write = partial(daskzarr.to_zarr, storage_options=options, journal=False, compressors=None)
     write(array, place)
-    client = _client(place, options)
+    client, top = _client(place, options), _client(url, options)
     chunk = cells[:512, :512].tobytes()
 
-    def at_once(call: Callable[[tuple[int, ...]], Any]) -> None:
-        with ThreadPoolExecutor(IN_FLIGHT * THREADS) as pool:
+    def at_once(call: Callable[[tuple[int, ...]], Any], threads: int = IN_FLIGHT * THREADS) -> None:
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(call, indices))
 
     def get_all() -> None:
@@ -317,6 +317,14 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
 
     places = Places(fs, place)
 
+    def put_all(threads: int) -> None:
+        new = places.new().removeprefix(url)
+        at_once(lambda index: _put(top, f"{new}/{index[0]}/{index[1]}", chunk), threads)
+
+    def in_threads(call: Callable[[], Any]) -> None:
+        with dask.config.set(num_workers=IN_FLIGHT * THREADS):  # one chunk a task, so a request a thread
+            call()
+
     def tensorstore_write() -> None:
         kvstore = {**spec["kvstore"], "path": places.new().partition(bucket + "/")[2] + "/"}  # type: ignore[dict-item]
         opened = ts.open({**spec, "kvstore": kvstore, "metadata": metadata, "create": True})
@@ -327,8 +335,10 @@ def s3(folder: str, size: int) -> Iterator[tuple[str, Contenders]]:
         (
             base,
             {
-                base: lambda: at_once(lambda index: _put(client, f"w/{index[0]}/{index[1]}", chunk)),
+                base: lambda: put_all(IN_FLIGHT * THREADS),
+                f"obstore, {THREADS} threads": lambda: put_all(THREADS),
                 "daskzarr": lambda: write(array, places.new()),
+                f"daskzarr, {IN_FLIGHT * THREADS} threads": lambda: in_threads(lambda: write(array, places.new())),
                 "daskzarr, 16 chunks a task": lambda: write(
                     da.from_array(cells, chunks=(2048, 2048)), places.new(), chunks=(512, 512)
                 ),

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import dask
 import dask.array as da
-import google_crc32c
 import numpy as np
 from dask.utils import parse_bytes
 
 from daskzarr.alignment import owned_blocks
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.block_grid import BlockGrid
+from daskzarr.checksum import crc32c
 from daskzarr.chunk_grid import Box
 from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, short
 from daskzarr.hierarchy import StoredArray
@@ -317,7 +317,7 @@ def resume_from(prepared: Prepared, journal: Journal, target: Location) -> Prepa
     in_part = [key for key in receipts if (at := decode(key)) is not None and not prepared.covers(at)]
     values = get_many(target.store, [target.key(key) for key in in_part])
     for key, value in zip(in_part, values, strict=True):
-        found = None if value is None else google_crc32c.value(bytes(value))
+        found = None if value is None else crc32c(value)
         if found != receipts[key].digest:
             del receipts[key]
     return replace(prepared, journal=journal, resumed=Resumed(target, receipts))

@@ -11,8 +11,18 @@ import daskzarr
 
 ROOT = Path(daskzarr.__file__).parent
 ROWS = [
-    {"errors", "synonyms", "byte_range", "chunk_grid", "rectilinear_grid", "block_grid", "chunk_key", "alignment"}
-    | {"segments", "ownership", "receipt", "receipt_text", "size_text"},
+    {
+        "errors",
+        "synonyms",
+        "checksum",
+        "byte_range",
+        "chunk_grid",
+        "rectilinear_grid",
+        "block_grid",
+        "chunk_key",
+        "alignment",
+    }
+    | {"alignment", "segments", "ownership", "receipt", "receipt_text", "size_text"},
     {"stores", "metadata", "rechunk_plan"},
     {"hierarchy", "codecs"},
     {"array_handle", "shard_io", "codec_settings", "journal"},
@@ -26,8 +36,17 @@ ROWS = [
     {"convert", "rechunking", "repairing", "storing"},
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
-ROW_0_ORDER = ["errors", "synonyms", "byte_range", "chunk_key", "chunk_grid", "rectilinear_grid", "block_grid"]
-ROW_0_ORDER += ["alignment", "segments", "ownership", "receipt", "receipt_text", "size_text"]
+ROW_0_ORDER = [
+    "errors",
+    "synonyms",
+    "checksum",
+    "byte_range",
+    "chunk_key",
+    "chunk_grid",
+    "rectilinear_grid",
+    "block_grid",
+]
+ROW_0_ORDER += ["block_grid", "alignment", "segments", "ownership", "receipt", "receipt_text", "size_text"]
 FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 MODULES_WITHOUT_DASK = [name for row in ROWS[:5] for name in sorted(row)]
 

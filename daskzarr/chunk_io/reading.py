@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 _Result = TypeVar("_Result")
 
 _READ_AGAIN = 3  # times an object is read again whose bytes do not decode
-_LARGE = 2**20  # from here on, memory fresh from the system costs more than a copy through memory at hand
+_LARGE = 2**17  # from here on, memory fresh from the system costs more than a copy through memory at hand
 
 
 def read_box(handle: ArrayHandle, box: Box) -> Array:

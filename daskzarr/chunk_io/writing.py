@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
-import google_crc32c
 import numpy as np
 
 from daskzarr.array_handle import ArrayHandle
+from daskzarr.checksum import crc32c
 from daskzarr.chunk_grid import Box, ChunkProjection
 from daskzarr.chunk_io.conforming import conform
 from daskzarr.chunk_io.reading import Array, read_box
 from daskzarr.errors import raise_from
 from daskzarr.receipt import Outcome, Receipt
 from daskzarr.shard_io import forget_index
-from daskzarr.stores import Buffer
+from daskzarr.stores import Buffer, waits
 from daskzarr.stores.overlap import overlapped
 from daskzarr.stores.retries import get_many
 
@@ -58,7 +58,7 @@ def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN)
     if index is not None and not terms.collect:
         if terms.only is not None and index not in terms.only:
             return Outcome()
-        ready = _encode(handle, index, block, terms)
+        ready = _encode(handle, index, block)
         with handle.traffic.gate:
             return Outcome([_put(handle, ready, terms)])
     parts = [part for part in grid.project(box) if terms.only is None or part.chunk in terms.only]
@@ -67,11 +67,13 @@ def write_box(handle: ArrayHandle, box: Box, block: Array, terms: Terms = PLAIN)
 
 def _write_parts(handle: ArrayHandle, parts: Sequence[ChunkProjection], block: Array, terms: Terms) -> Outcome:
     """Store several objects of a block, one encoded while others are on their way."""
+    reused = handle.pipeline.as_in_memory and not waits(handle.store)  # several are under way there
+    memory = handle.pipeline.new_chunk() if reused else None
 
     def ready() -> Iterator[_Ready | Exception]:
         for part in parts:
             try:
-                yield _encode(handle, part.chunk, _merged(handle, part, block[part.out_slices]), terms)
+                yield _encode(handle, part.chunk, _merged(handle, part, block[part.out_slices]), memory)
             except Exception as error:
                 yield error
 
@@ -123,18 +125,27 @@ class _Ready(NamedTuple):
     started: float
 
 
-def _encode(handle: ArrayHandle, index: tuple[int, ...], cells: Array, terms: Terms) -> _Ready:
-    """One chunk, padded with fill to its full shape, as it is stored."""
+def _encode(handle: ArrayHandle, index: tuple[int, ...], cells: Array, memory: Array | None = None) -> _Ready:
+    """One chunk, padded with fill to its full shape, as it is stored; ``memory`` for that is used again and again.
+
+    Memory fresh from the system for each chunk costs more than the copy, the more so on workers of a cluster, which
+    give back at once what is freed.
+    """
     started = perf_counter()
     key = handle.key(index)
     try:
         pipeline = handle.pipeline_at(index)
         if handle.leaves_out and handle.fill.covers(cells):
             return _Ready(key, None, started)
-        if cells.shape != pipeline.spec.shape and not pipeline.truncates:
-            padded = handle.fill.array(pipeline.spec.shape)
-            padded[tuple(map(slice, cells.shape))] = cells
-            cells = padded
+        shape = pipeline.spec.shape
+        padded = cells.shape != shape and not pipeline.truncates
+        if padded or (memory is not None and memory.shape == shape and not cells.flags.c_contiguous):
+            if memory is None or memory.shape != shape:
+                memory = handle.fill.array(shape)
+            elif padded:
+                handle.fill.into(memory)
+            memory[tuple(map(slice, cells.shape))] = cells
+            cells = memory
         return _Ready(key, pipeline.encode(cells), started)
     except Exception as error:
         raise_from(handle.failure("encoding a chunk", error, key), error)
@@ -156,7 +167,7 @@ def _put(handle: ArrayHandle, ready: _Ready, terms: Terms) -> Receipt:
             forget_index(store, key)
     if data is None:
         return Receipt(key[handle.lead :], 0, None, perf_counter() - started)
-    digest = google_crc32c.value(data if type(data) is bytes else bytes(data)) if terms.digests else 0
+    digest = crc32c(data) if terms.digests else 0
     return Receipt(key[handle.lead :], len(data), digest, perf_counter() - started)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import google_crc32c
-
+from daskzarr.checksum import crc32c
 from daskzarr.codecs.base import Array, Buffer, BytesSpec, Kind, Options
 from daskzarr.errors import CodecError
 
@@ -39,9 +38,7 @@ class Crc32cCodec:
 
     def encode(self, data: Buffer) -> Buffer:
         """The data and their checksum."""
-        data = bytes(data)
-        checksum: int = google_crc32c.value(data)
-        return data + checksum.to_bytes(4, "little")
+        return b"".join((data, crc32c(data).to_bytes(4, "little")))
 
     def decode(self, data: Buffer, out: Array | None = None) -> Buffer | Array:
         """The data, once the checksum was found right."""
@@ -49,7 +46,7 @@ class Crc32cCodec:
         if len(view) < 4:
             raise CodecError(f"{len(view)} bytes are too few to hold a checksum", codec="crc32c")
         body, stored = view[:-4], int.from_bytes(view[-4:], "little")
-        found = google_crc32c.value(bytes(body))
+        found = crc32c(body)
         if found != stored:
             raise CodecError(
                 f"the checksum is {found:08x} where {stored:08x} is stored: the data are damaged", codec="crc32c"

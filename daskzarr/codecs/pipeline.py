@@ -102,9 +102,13 @@ class CodecPipeline:
     @cached_property
     def raw(self) -> bool:
         """Whether a stored value is a block's memory as it stands, in C order."""
+        return not self.compressors and self.as_in_memory
+
+    @cached_property
+    def as_in_memory(self) -> bool:
+        """Whether the codecs on bytes get a block's memory as it stands, in C order."""
         return (
-            not self.compressors
-            and self.axes == tuple(range(len(self.spec.shape)))
+            self.axes == tuple(range(len(self.spec.shape)))
             and isinstance(self.serializer, BytesCodec)
             and self.serializer.plain
             and self.serializer.stored == self.spec.dtype

@@ -373,9 +373,9 @@ def test_who_is_interrupted_leaves_nothing_under_way():
         for turn in range(30):
             found = []
             timer = threading.Timer(0.004 + turn * 0.0003, os.kill, [os.getpid(), signal.SIGUSR1])
-            timer.start()
             with contextlib.suppress(KeyboardInterrupt), overlapped(Waits(), call, range(9999), THREE) as results:
                 armed = True
+                timer.start()
                 for result in results:
                     found.append(result)  # noqa: PERF402
             timer.join()
