@@ -95,3 +95,11 @@ def test_plans_of_a_large_array_are_simulated(name):
     assert work / 1000 <= seconds * 1.02
     assert len(idle) == len(plan.stages)
     assert all(0 <= share < 1 for share in idle)
+
+
+@pytest.mark.parametrize("gigabytes", [1, 4])
+@pytest.mark.parametrize("name", ["maps to pencils", "maps to whole pencils", "blocks to pencils", "pencils to maps"])
+def test_a_thousand_workers_have_something_to_do(name, gigabytes):
+    plan = rechunk_simulation.plan_of(*rechunk_simulation.DIRECTIONS[name], gigabytes * 10**9, 1000)
+    _, idle = rechunk_simulation.simulate(plan, 1000)
+    assert max(idle) <= 0.2

@@ -15,7 +15,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskzarr
-from daskzarr.rechunk_plan import CostModel
 from daskzarr.testing import distinct_values
 
 from .rounds import (
@@ -86,7 +85,6 @@ def test_processes(name, form, cluster, tmp_path):
 
 # A mapping has no place beside it, where scratch and journals go.
 BESIDE = {name for name, kind in KINDS.items() if kind.processes == "write"} - {"mapping"}
-READING_COSTS = CostModel(read=1e4, write=1e9, get=0.0, put=0.0, slots=2)
 
 
 @pytest.mark.parametrize("name", sorted(BESIDE))
@@ -97,7 +95,7 @@ def test_rechunking_through_scratch(name, cluster, tmp_path):
     cells = distinct_values((24, 20, 16), "f4", 0)
     daskzarr.to_zarr(da.from_array(cells, chunks=(1, 20, 16)), place.url, "maps", storage_options=place.options)
     settings = {"storage_options": place.options, "target_options": place.options, "target_component": "pencils"}
-    settings |= {"max_mem": "40 kB", "cost": READING_COSTS}
+    settings |= {"max_mem": "40 kB", "stages": 2}
     report = daskzarr.rechunk(place.url, place.url, (24, 2, 2), "maps", **settings)
     assert report.plans[""].kind == "packed"
     found = daskzarr.from_zarr(place.url, "pencils", storage_options=place.options).compute()

@@ -97,7 +97,7 @@ def test_a_server_that_comes_back(server, runner, tmp_path, monkeypatch):
     def write():
         crashing = when(lambda: blocks_done(log) > BLOCKS // 4, crash)
         try:
-            write_slowly(place, log)
+            write_slowly(place, log, durability=server.durability)
         except daskzarr.DaskZarrError as error:
             errors.append(error)
         crashing.join()
