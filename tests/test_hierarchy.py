@@ -496,7 +496,8 @@ def test_names_that_formats_keep_for_themselves_are_refused(create, zarr_format,
 
 
 @pytest.mark.parametrize(
-    ("zarr_format", "path"), [(2, "__x"), (2, "zarr.json"), (3, ".zarray"), (3, "_x"), (3, "x__"), (3, "c"), (2, "0")]
+    ("zarr_format", "path"),
+    [(2, "__x"), (2, "zarr.json"), (3, ".zarray"), (3, "_x"), (3, "__values__"), (3, "x__"), (3, "c"), (2, "0")],
 )
 def test_names_of_other_formats_are_names(zarr_format, path):
     group(values := {}, path, zarr_format)

@@ -15,7 +15,7 @@ from daskzarr.errors import (
     UnsupportedError,
     raise_from,
 )
-from daskzarr.metadata import ZarrFormat, n5, v2
+from daskzarr.metadata import ZarrFormat, n5, v2, v3
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, Documents, formats_from, is_array
 from daskzarr.metadata.json_text import parse_object
 from daskzarr.stores import (
@@ -117,7 +117,7 @@ def find_many(places: Sequence[tuple[Location, ZarrFormat]]) -> list[Found | Non
 
 def _is_reserved(location: Location) -> bool:
     """Whether a name is one that v3 keeps for itself."""
-    return location.path.rpartition("/")[2].startswith("__")
+    return v3.is_reserved(location.path.rpartition("/")[2])
 
 
 def find_implied_group(location: Location) -> dict[str, dict[str, Any]] | None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from daskzarr.errors import DaskZarrError
 from daskzarr.hierarchy.documents import Found, find_many, list_group
-from daskzarr.metadata import ZarrFormat
+from daskzarr.metadata import ZarrFormat, v3
 from daskzarr.metadata.documents import format_of, is_array
 from daskzarr.stores import Location
 
@@ -47,4 +47,4 @@ def _list_all(level: list[tuple[Location, ZarrFormat]]) -> list[tuple[str, ...]]
 
 def _can_be_child(name: str, home: ZarrFormat) -> bool:
     """Whether a folder's name can be that of a node; v3 keeps some for itself, and some lead elsewhere as a path."""
-    return set(name) != {"."} and not any(c in name for c in "\\\0/") and not (home == 3 and name.startswith("__"))
+    return set(name) != {"."} and not any(c in name for c in "\\\0/") and not (home == 3 and v3.is_reserved(name))

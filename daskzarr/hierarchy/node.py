@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -150,13 +150,13 @@ class StoredGroup:
         """Number of arrays and groups directly below."""
         return len(list(self._below(deep=False)))
 
-    def children(self) -> dict[str, StoredArray | StoredGroup]:
-        """The arrays and groups directly below, by name; one whose document is damaged is an error."""
-        return {path: self._node(path, found) for path, found in self._below(deep=False)}
+    def children(self, *, without: Collection[str] = ()) -> dict[str, StoredArray | StoredGroup]:
+        """The arrays and groups directly below, by name; one whose document is damaged is an error, if it is wanted."""
+        return {path: self._node(path, found) for path, found in self._below(deep=False) if path not in without}
 
-    def arrays(self) -> dict[str, StoredArray]:
+    def arrays(self, *, without: Collection[str] = ()) -> dict[str, StoredArray]:
         """The arrays directly below, by name."""
-        return {name: node for name, node in self.children().items() if isinstance(node, StoredArray)}
+        return {name: node for name, node in self.children(without=without).items() if isinstance(node, StoredArray)}
 
     def groups(self) -> dict[str, StoredGroup]:
         """The groups directly below, by name."""

@@ -144,7 +144,7 @@ def write_groups_above(site: Site) -> None:
 def _check_names(location: Location, zarr_format: ZarrFormat) -> None:
     """Names that the format keeps for itself are none of nodes."""
     for name in location.path.split("/") if location.path else ():
-        if name in DOCUMENT_NAMES[zarr_format] or (zarr_format == 3 and name.startswith("__")):
+        if name in DOCUMENT_NAMES[zarr_format] or (zarr_format == 3 and v3.is_reserved(name)):
             what = "is that of a document" if name in DOCUMENT_NAMES[zarr_format] else "begins with '__'"
             raise MetadataError(
                 f"{name!r} cannot be the name of a node: it {what}",

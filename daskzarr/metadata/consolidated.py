@@ -89,7 +89,7 @@ def read_consolidated(name: str, document: Document, top: str) -> Consolidated |
     names: dict[str, list[str]] = {}
     for path in sorted({path for path, _ in _kinds(name, entries) if path}):
         parent, _, child = path.rpartition("/")
-        if not (name == v3.DOCUMENT and child.startswith("__")):
+        if not (name == v3.DOCUMENT and v3.is_reserved(child)):
             names.setdefault(parent, []).append(child)
     return Consolidated(top, name, entries, names)
 

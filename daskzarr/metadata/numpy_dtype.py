@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def byte_ordered(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iufcmMU" and dtype.itemsize > 1
 
 
+@lru_cache(maxsize=512)  # NumPy makes the name anew each time
 def is_ml_dtype(dtype: np.dtype[Any]) -> bool:
     """Whether a dtype is one of those that ml_dtypes adds to NumPy."""
     return dtype.name in ML_DTYPES

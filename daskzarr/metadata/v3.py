@@ -24,12 +24,22 @@ from daskzarr.metadata.v2_fill_value import read_structured_fill, write_structur
 from daskzarr.rectilinear_grid import RectilinearGrid, Runs
 
 DOCUMENT = "zarr.json"
+_IN_USE = {"__xarray_dataarray_variable__", "__values__"}
 
 _ARRAY = {"shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"}
 _ARRAY_OPTIONAL = {"attributes", "dimension_names", "storage_transformers"}
 _GROUP_OPTIONAL = {"attributes", "consolidated_metadata"}
 _HEAD = {"zarr_format", "node_type"}
 _SEPARATORS = {"default": "/", "v2": "."}
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is one that the format keeps for itself, save for those that xarray has always used.
+
+    >>> is_reserved("__a"), is_reserved("__xarray_dataarray_variable__"), is_reserved("_a")
+    (True, False, False)
+    """
+    return name.startswith("__") and name not in _IN_USE
 
 
 def read_node_type(document: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ class CostModel:
     slots: int = 64
 
     def seconds(self, tasks: Any, bytes_read: Any, gets: Any, bytes_written: Any, puts: Any) -> Any:
-        """Time of a stage whose tasks are alike, more where slots stand idle; numbers, or arrays of them for many stages."""
+        """Time of a stage whose tasks are alike, more where slots stand idle; numbers, or arrays for many stages."""
         work = bytes_read / self.read + bytes_written / self.write
         waits = (gets * self.get + puts * self.put) / self.requests
         rounds = np.maximum(tasks / self.slots, 1.0)

@@ -1,0 +1,154 @@
+"""A stored array -> xarray's variable of it: names of dimensions, attributes, how it is stored."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from xarray import Variable
+from xarray.core import indexing
+
+from daskzarr.chunk_grid import RegularGrid
+from daskzarr.errors import MetadataError, short
+from daskzarr.graph.generation import generation_of
+from daskzarr.hierarchy import StoredArray
+from daskzarr.xarray.codec_spec import codecs_of
+from daskzarr.xarray.lazy import StoredCells
+
+MASK = "_FillValue"
+
+
+class NoDimensionsError(MetadataError, KeyError):
+    """An array says no names of dimensions, so that it can be no variable."""
+
+
+def variable_of(array: StoredArray, *, mask: bool | None = None) -> Variable:
+    """The variable, lazy; only ``encoding`` and ``attrs`` tell how it is stored.
+
+    Parameters
+    ----------
+    array
+        The array.
+    mask
+        Whether cells that hold the array's fill value are missing. Default None: in Zarr v2 they are, as xarray has
+        always had it; in Zarr v3 and N5 those are that the attribute ``_FillValue`` names.
+
+    Raises
+    ------
+    NoDimensionsError
+        If the array has no name for an axis.
+
+    Examples
+    --------
+    >>> from daskzarr import create_array
+    >>> array = create_array({}, shape=(4, 6), chunks=(2, 3), dtype="int16", dimension_names=["y", "x"])
+    >>> variable_of(array).encoding["preferred_chunks"]
+    {'y': 2, 'x': 3}
+    """
+    dims = dimensions_of(array)
+    cells = StoredCells(array, generation_of(array.location.store.url, array.location.path))
+    attributes = attributes_of(array)
+    chunks, blocks = _chunks(array)
+    encoding: dict[str, Any] = {
+        "chunks": chunks,
+        "preferred_chunks": dict(zip(dims, blocks, strict=True)),
+        "shards": None if array.metadata.inner_chunk_shape is None else blocks,
+        **codecs_of(array),
+    }
+    if cells.dtype.kind == "T":
+        encoding["dtype"] = cells.dtype
+    if array.metadata.zarr_format == 2 if mask is None else mask:
+        if array.metadata.fill_value is not None:
+            attributes[MASK] = array.fill_value
+    else:
+        if array.metadata.zarr_format == 3:
+            encoding["fill_value"] = array.fill_value
+        if MASK in attributes:
+            attributes[MASK] = decode_mask_value(attributes[MASK], array.dtype)
+    return Variable(dims, indexing.LazilyIndexedArray(cells), attributes, encoding)
+
+
+def dimensions_of(array: StoredArray) -> tuple[str, ...]:
+    """The names of the axes."""
+    names = array.dimension_names if array.ndim else ()
+    if names is None or None in names:
+        raise NoDimensionsError(
+            "the array has no dimension names (dimension_names in Zarr v3, the attribute _ARRAY_DIMENSIONS in v2), "
+            "required for xarray to determine variable dimensions; open it by daskzarr.from_zarr, or leave it out by "
+            "drop_variables",
+            url=array.location.store.url,
+            node=array.location.path,
+            field="dimension_names",
+        )
+    return tuple(str(name) for name in names)
+
+
+def attributes_of(array: StoredArray) -> dict[str, Any]:
+    """The attributes, without those of netCDF-C's own in Zarr v2."""
+    found = dict(array.attrs)
+    if array.metadata.zarr_format == 2:
+        return {name: value for name, value in found.items() if not name.lower().startswith("_nc")}
+    return found
+
+
+def _chunks(array: StoredArray) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Lengths of chunks and of stored objects: a number for each axis, or all of them where they differ."""
+    grid = array.metadata.chunk_grid
+    if isinstance(grid, RegularGrid):
+        blocks: tuple[Any, ...] = grid.chunk_shape
+    else:
+        blocks = tuple(
+            n if isinstance(n, int) else axis.lengths for n, axis in zip(grid.chunk_shapes, grid.axes, strict=True)
+        )
+    return array.metadata.inner_chunk_shape or blocks, blocks
+
+
+def encode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
+    """The attribute ``_FillValue`` of Zarr v3, as xarray spells it: numbers with a fraction by their bits.
+
+    >>> encode_mask_value(float("nan"), np.dtype("f4")), encode_mask_value(-1, np.dtype("i2"))
+    ('AAAAAAAA+H8=', -1)
+    """
+    if dtype.kind == "S":
+        return base64.standard_b64encode(bytes(value)).decode()
+    if dtype.kind == "b":
+        return bool(value)
+    if dtype.kind in "iu":
+        return int(value)
+    if dtype.kind == "f":
+        return base64.standard_b64encode(struct.pack("<d", float(value))).decode()
+    if dtype.kind == "c":
+        return [encode_mask_value(part, np.dtype("f8")) for part in (value.real, value.imag)]
+    if dtype.kind in "UTO":
+        return str(value)
+    raise MetadataError(f"{dtype} can have no {MASK}", field=MASK)
+
+
+def decode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
+    """The inverse; a number that is spelled as one is one.
+
+    >>> decode_mask_value("AAAAAAAA+H8=", np.dtype("f4")), decode_mask_value(-1, np.dtype("i2"))
+    (np.float32(nan), np.int16(-1))
+    """
+    try:
+        if dtype.kind == "S":
+            return base64.b64decode(value, validate=True)
+        if dtype.kind == "f" and isinstance(value, str):
+            return dtype.type(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
+        if dtype.kind == "c" and isinstance(value, (list, tuple)):
+            return dtype.type(complex(*(decode_mask_value(part, np.dtype("f8")) for part in value)))
+        if dtype.kind in "UTO":
+            return str(value)
+        if isinstance(value, (list, dict)):
+            raise TypeError("it is more than one value")
+        return dtype.type(value)
+    except (ValueError, TypeError, struct.error, OverflowError) as error:
+        raise MetadataError(f"{short(value)} is no {MASK} of {dtype}: {error}", field=MASK) from None
+
+
+def group_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's attributes, without those of netCDF-C's own."""
+    return {name: value for name, value in attributes.items() if not name.lower().startswith("_nc")}
