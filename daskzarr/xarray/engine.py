@@ -109,27 +109,9 @@ class DaskzarrBackendEntrypoint(BackendEntrypoint):  # type: ignore[misc]
             for path, node in groups_below(top)
         }
 
-    def open_datatree(
-        self,
-        filename_or_obj: Any,
-        *,
-        mask_and_scale: Any = True,
-        decode_times: Any = True,
-        concat_characters: Any = True,
-        decode_coords: Any = True,
-        drop_variables: str | Iterable[str] | None = None,
-        use_cftime: Any = None,
-        decode_timedelta: Any = None,
-        group: str | None = None,
-        mode: str = "r",
-        consolidated: bool | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        zarr_format: ZarrFormat | None = None,
-        use_zarr_fill_value_as_mask: bool | None = None,
-    ) -> DataTree:
-        """The group and all below it, as a tree."""
-        given = {name: value for name, value in locals().items() if name not in ("self", "filename_or_obj")}
-        return DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **given))
+    def open_datatree(self, filename_or_obj: Any, **settings: Any) -> DataTree:
+        """The same as a tree."""
+        return DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **settings))
 
 
 def _names(drop_variables: str | Iterable[str] | None) -> frozenset[str]:
