@@ -46,7 +46,53 @@ def read_array(handle: ArrayHandle, blocks: BlockGrid, name: str) -> da.Array:
     return array
 
 
-class ZarrArray(da.Array):  # type: ignore[misc]
+class Optimizer:
+    """Optimizes graphs that only read; Dask's own does all others, which this is equal to.
+
+    Collections with another optimizer than others Dask computes apart from them, and hands out first the results of
+    the one kind, then those of the other, whatever the order they were asked for in (dask 2026.8).
+    """
+
+    def __call__(self, graph: Any, keys: Any, **kwargs: Any) -> Any:
+        """Reading and nothing else needs no fusing, only tasks that are quickly made."""
+        layers = getattr(graph, "layers", {})
+        reading = [layer for layer in layers.values() if isinstance(layer, Blockwise)]
+        apart = len(reading) == len(layers) and not any(graph.dependencies[name] for name in layers)
+        if not layers or not (apart or (len(reading) == 1 and len(layers) == 2)):
+            return da.Array.__dask_optimize__(graph, keys, **kwargs)
+        wanted = set(flatten([keys]))
+        if len(layers) > 1 or len(wanted) < len(reading[0]):
+            graph = graph.cull(wanted)
+        lean = {name: LeanLayer.of(layer) for name, layer in graph.layers.items()}
+        return HighLevelGraph(lean, graph.dependencies)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Optimizer) or other is da.Array.__dask_optimize__
+
+    def __hash__(self) -> int:
+        return hash(da.Array.__dask_optimize__)
+
+    def __reduce__(self) -> str:
+        return "OPTIMIZER"
+
+    def __dask_tokenize__(self) -> str:
+        return "daskzarr-optimizer"
+
+
+OPTIMIZER = Optimizer()
+
+
+class _TakenForArray(type):
+    """Makes a class equal to Dask's own: xarray computes a dataset only if all its arrays are of one type."""
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is da.Array
+
+    def __hash__(cls) -> int:
+        return hash(da.Array)
+
+
+class ZarrArray(da.Array, metaclass=_TakenForArray):  # type: ignore[misc]
     """A dask array that is read from a store and nothing else yet.
 
     Basic indexing makes another such array that reads less, and ``compute`` on threads decodes straight into the
@@ -99,17 +145,7 @@ class ZarrArray(da.Array):  # type: ignore[misc]
                     return read_array(handle, other, f"daskzarr-read-{token}")
         return super().rechunk(chunks, threshold, block_size_limit, balance, method)
 
-    @staticmethod
-    def __dask_optimize__(graph: Any, keys: Any, **kwargs: Any) -> Any:
-        """Reading and nothing else needs no fusing, only tasks that are quickly made; the rest is left to Dask."""
-        layers = getattr(graph, "layers", {})
-        if sum(isinstance(layer, Blockwise) for layer in layers.values()) != 1 or len(layers) > 2:
-            return da.Array.__dask_optimize__(graph, keys, **kwargs)
-        wanted = set(flatten([keys]))
-        if len(layers) > 1 or len(wanted) < len(next(iter(layers.values()))):
-            graph = graph.cull(wanted)
-        lean = {name: LeanLayer.of(layer) for name, layer in graph.layers.items()}
-        return HighLevelGraph(lean, graph.dependencies)
+    __dask_optimize__ = OPTIMIZER
 
     def compute(self, **kwargs: Any) -> Any:
         """The cells as a NumPy array; see ``dask.array.Array.compute`` for the parameters."""

@@ -15,6 +15,7 @@ from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import MetadataError, short
 from daskzarr.graph.generation import generation_of
 from daskzarr.hierarchy import StoredArray
+from daskzarr.read import from_zarr
 from daskzarr.xarray.codec_spec import codecs_of
 from daskzarr.xarray.lazy import StoredCells
 
@@ -25,7 +26,7 @@ class NoDimensionsError(MetadataError, KeyError):
     """An array says no names of dimensions, so that it can be no variable."""
 
 
-def variable_of(array: StoredArray, *, mask: bool | None = None) -> Variable:
+def variable_of(array: StoredArray, *, mask: bool | None = None, blocks: Any = None) -> Variable:
     """The variable, lazy; only ``encoding`` and ``attrs`` tell how it is stored.
 
     Parameters
@@ -35,6 +36,9 @@ def variable_of(array: StoredArray, *, mask: bool | None = None) -> Variable:
     mask
         Whether cells that hold the array's fill value are missing. Default None: in Zarr v2 they are, as xarray has
         always had it; in Zarr v3 and N5 those are that the attribute ``_FillValue`` names.
+    blocks
+        How a dask array in its place is cut: ``"auto"``, a length for all axes, or lengths by dimension, where the
+        others have one block a stored object. Default None: no dask array.
 
     Raises
     ------
@@ -51,11 +55,11 @@ def variable_of(array: StoredArray, *, mask: bool | None = None) -> Variable:
     dims = dimensions_of(array)
     cells = StoredCells(array, generation_of(array.location.store.url, array.location.path))
     attributes = attributes_of(array)
-    chunks, blocks = _chunks(array)
+    chunks, objects = _chunks(array)
     encoding: dict[str, Any] = {
         "chunks": chunks,
-        "preferred_chunks": dict(zip(dims, blocks, strict=True)),
-        "shards": None if array.metadata.inner_chunk_shape is None else blocks,
+        "preferred_chunks": dict(zip(dims, objects, strict=True)),
+        "shards": None if array.metadata.inner_chunk_shape is None else objects,
         **codecs_of(array),
     }
     if cells.dtype.kind == "T":
@@ -68,7 +72,12 @@ def variable_of(array: StoredArray, *, mask: bool | None = None) -> Variable:
             encoding["fill_value"] = array.fill_value
         if MASK in attributes:
             attributes[MASK] = decode_mask_value(attributes[MASK], array.dtype)
-    return Variable(dims, indexing.LazilyIndexedArray(cells), attributes, encoding)
+    if blocks is None:
+        return Variable(dims, indexing.LazilyIndexedArray(cells), attributes, encoding)
+    if isinstance(blocks, Mapping):
+        blocks = tuple(blocks.get(dim, length) for dim, length in zip(dims, objects, strict=True))
+    data = from_zarr(array, chunks=blocks)
+    return Variable(dims, data.astype(cells.dtype) if cells.dtype.kind == "T" else data, attributes, encoding)
 
 
 def dimensions_of(array: StoredArray) -> tuple[str, ...]:

@@ -67,14 +67,15 @@ class DaskzarrBackendEntrypoint(BackendEntrypoint):  # type: ignore[misc]
         engine: Any = None,
         use_zarr_fill_value_as_mask: bool | None = None,
         cache_members: bool = True,
+        blocks: Any = None,
     ) -> Dataset:
-        """One group as a dataset; only its documents are read."""
+        """One group as a dataset; only its documents are read. ``blocks`` is for ``open_zarr``: dask arrays."""
         decoders = {name: value for name, value in locals().items() if name in _DECODERS}
         without = _names(drop_variables)
         if store is None:
             asked: Any = {"consolidated": consolidated, "storage_options": storage_options, "zarr_format": zarr_format}
             stored = open_stored(filename_or_obj, group, **asked)
-            store = GroupStore(stored, mask=use_zarr_fill_value_as_mask, without=without)
+            store = GroupStore(stored, mask=use_zarr_fill_value_as_mask, without=without, blocks=blocks)
         found: Dataset = StoreBackendEntrypoint().open_dataset(store, drop_variables=drop_variables, **decoders)
         return found
 

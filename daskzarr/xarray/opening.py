@@ -28,15 +28,24 @@ class GroupStore(AbstractDataStore):  # type: ignore[misc]
         As for :func:`variable_of`.
     without
         Names of arrays that are not even looked at.
+    blocks
+        As for :func:`variable_of`; scalars and those that give a dimension its labels are no dask arrays.
     """
 
-    def __init__(self, group: StoredGroup, *, mask: bool | None = None, without: Collection[str] = ()) -> None:
-        self.group, self._mask, self._without = group, mask, without
+    def __init__(
+        self, group: StoredGroup, *, mask: bool | None = None, without: Collection[str] = (), blocks: Any = None
+    ) -> None:
+        self.group, self._mask, self._without, self._blocks = group, mask, without, blocks
 
     def get_variables(self) -> Mapping[str, Variable]:
         """The arrays directly in the group."""
         arrays = self.group.arrays(without=self._without)
-        variables = {name: variable_of(array, mask=self._mask) for name, array in arrays.items()}
+        variables = {
+            name: variable_of(
+                array, mask=self._mask, blocks=None if dimensions_of(array) in ((), (name,)) else self._blocks
+            )
+            for name, array in arrays.items()
+        }
         found: Mapping[str, Variable] = FrozenDict(variables)
         return found
 

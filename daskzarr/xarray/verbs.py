@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,8 +36,6 @@ def open_zarr(
     chunked_array_type: str | None = None,
     from_array_kwargs: dict[str, Any] | None = None,
     create_default_indexes: bool = True,
-    *,
-    inline_array: bool = True,
 ) -> Dataset:
     """Open a stored group as a dataset of dask arrays: ``xarray.open_zarr`` without zarr-python.
 
@@ -47,8 +46,9 @@ def open_zarr(
     group
         Path of the group below it. Default: the top.
     chunks
-        As for ``xarray.open_dataset``. Default: one block a stored object (a chunk, or a shard of many). ``None``:
-        no dask arrays; cells are read when they are asked for.
+        How dask arrays are cut: ``"auto"`` as for :func:`daskzarr.from_zarr`, a length for all axes, or lengths by
+        dimension. Default, and ``{}``: one block a stored object (a chunk, or a shard of many). ``None``: no dask
+        arrays; cells are read when they are asked for.
     decode_cf, mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables
         As for ``xarray.open_dataset``. An array that is dropped may be damaged.
     decode_timedelta, use_cftime, chunked_array_type, from_array_kwargs, create_default_indexes
@@ -63,10 +63,6 @@ def open_zarr(
     use_zarr_fill_value_as_mask
         Whether cells that hold an array's fill value are missing. Default None: in Zarr v2 they are, in Zarr v3 those
         that the attribute ``_FillValue`` names.
-    inline_array
-        Whether the array stands in each task, where it is small, and not in a task of its own on which all others
-        wait. Default True.
-
     Returns
     -------
     xarray.Dataset
@@ -86,31 +82,51 @@ def open_zarr(
     >>> open_zarr(store, consolidated=False)["a"].chunks
     ((2, 2),)
     """
-    return xarray.open_dataset(
-        normal_place(store),
-        engine=DaskzarrBackendEntrypoint,
-        group=group,
-        chunks={} if isinstance(chunks, str) and chunks == "default" else chunks,
-        decode_cf=decode_cf,
-        mask_and_scale=mask_and_scale,
-        decode_times=decode_times,
-        concat_characters=concat_characters,
-        decode_coords=decode_coords,
-        drop_variables=drop_variables,
-        decode_timedelta=decode_timedelta,
-        use_cftime=use_cftime,
-        create_default_indexes=create_default_indexes,
-        chunked_array_type=chunked_array_type,
-        from_array_kwargs=from_array_kwargs or {},
-        inline_array=inline_array,
-        backend_kwargs={
-            "consolidated": consolidated,
-            "overwrite_encoded_chunks": overwrite_encoded_chunks,
-            "storage_options": storage_options,
-            "zarr_format": zarr_format,
-            "use_zarr_fill_value_as_mask": use_zarr_fill_value_as_mask,
-        },
-    )
+    decoders = {
+        "mask_and_scale": mask_and_scale,
+        "decode_times": decode_times,
+        "concat_characters": concat_characters,
+        "decode_coords": decode_coords,
+        "decode_timedelta": decode_timedelta,
+        "use_cftime": use_cftime,
+    }
+    where: dict[str, Any] = {
+        "group": group,
+        "drop_variables": drop_variables,
+        "consolidated": consolidated,
+        "storage_options": storage_options,
+        "zarr_format": zarr_format,
+        "use_zarr_fill_value_as_mask": use_zarr_fill_value_as_mask,
+    }
+    if isinstance(chunks, str) and chunks == "default":
+        chunks = {}
+    if chunks is None or chunked_array_type not in (None, "dask") or from_array_kwargs:
+        return xarray.open_dataset(
+            normal_place(store),
+            engine=DaskzarrBackendEntrypoint,
+            chunks=chunks,
+            decode_cf=decode_cf,
+            create_default_indexes=create_default_indexes,
+            overwrite_encoded_chunks=overwrite_encoded_chunks,
+            chunked_array_type=chunked_array_type,
+            from_array_kwargs=from_array_kwargs or {},
+            **decoders,
+            **where,
+        )
+    chosen: dict[str, Any] = {
+        name: value if decode_cf else False for name, value in decoders.items() if value is not None or not decode_cf
+    }
+    found = DaskzarrBackendEntrypoint().open_dataset(store, blocks=chunks, **chosen, **where)
+    if isinstance(chunks, Mapping) and (unknown := [dim for dim in chunks if dim not in found.sizes]):
+        raise MetadataError(f"there are no dimensions {unknown} to be cut, only {list(found.sizes)}", field="chunks")
+    if create_default_indexes:
+        labels = {name: each.variable for name, each in found.coords.items() if each.dims == (name,)}
+        found = found.assign_coords(xarray.Coordinates(labels))
+    for variable in found.variables.values() if overwrite_encoded_chunks else ():
+        variable.encoding.pop("chunks", None)
+    if isinstance(store, (str, os.PathLike)):
+        found.encoding["source"] = str(normal_place(store))
+    return found
 
 
 def glob(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:

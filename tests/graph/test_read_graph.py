@@ -1,5 +1,6 @@
 """The graph of a read: one layer of constant size, slices pushed into it, equal names for equal reads."""
 
+import itertools
 import pickle
 
 import dask
@@ -212,3 +213,19 @@ def test_scalar_and_empty_arrays():
             assert array.shape == shape
             np.testing.assert_array_equal(array.compute(), values)
             np.testing.assert_array_equal((array * 2).compute(), values * 2)
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_results_come_in_the_order_they_were_asked_for(scheduler):
+    cells = np.arange(12).reshape(3, 4)
+    daskzarr.to_zarr(da.from_array(cells, chunks=2), store := {})
+    x, y = daskzarr.from_zarr(store), da.from_array(cells * 100, chunks=2)
+    wanted = {"x": cells, "y": cells * 100, "x + 1": cells + 1, "x[1]": cells[1], "sum": cells.sum()}
+    asked = {"x": x, "y": y, "x + 1": x + 1, "x[1]": x[1], "sum": x.sum()}
+    for names in itertools.permutations(asked):
+        found = dask.compute(*(asked[name] for name in names), scheduler=scheduler)
+        for name, each in zip(names, found, strict=True):
+            np.testing.assert_array_equal(each, wanted[name])
+        kept = dask.persist(*(asked[name] for name in names), scheduler=scheduler)
+        for name, each in zip(names, kept, strict=True):
+            np.testing.assert_array_equal(each, wanted[name])

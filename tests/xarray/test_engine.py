@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import dask
 import numpy as np
@@ -67,9 +68,10 @@ def by_zarr(place, **settings):
     return xr.open_dataset(place, engine="zarr", decode_timedelta=True, **settings)
 
 
+@pytest.mark.parametrize("opened", [open_zarr, partial(xr.open_dataset, engine="daskzarr")], ids=["verb", "engine"])
 @pytest.mark.parametrize("chunks", [None, {}, {"t": 4, "y": 6}, -1], ids=str)
-def test_datasets_are_the_same(place, chunks):
-    got = xr.open_dataset(place, engine="daskzarr", chunks=chunks, decode_timedelta=True)
+def test_datasets_are_the_same(place, chunks, opened):
+    got = opened(place, chunks=chunks, decode_timedelta=True)
     want = by_zarr(place, chunks=chunks)
     assert {name: each.dtype for name, each in got.variables.items()} == {n: e.dtype for n, e in want.variables.items()}
     assert {name: each.chunks for name, each in got.items()} == {name: each.chunks for name, each in want.items()}
@@ -300,3 +302,13 @@ def test_codecs_are_compared_as_they_are_spelled(tmp_path):
     assert pickle.loads(pickle.dumps(found)) == found
     with pytest.raises(AttributeError):
         found.nothing  # noqa: B018
+
+
+def test_a_dataset_of_arrays_that_are_read_and_others():
+    cells = np.arange(12).reshape(3, 4)
+    daskzarr.to_zarr(dask.array.from_array(cells, chunks=2), place := {})
+    read = daskzarr.from_zarr(place)
+    found = xr.Dataset({"a": (("y", "x"), read), "b": (("y", "x"), read + 1), "c": ("x", read[1])})
+    for each in (found.compute(), found.load(), dask.compute(found)[0]):
+        np.testing.assert_array_equal(each["a"] + each["b"] + each["c"], 2 * cells + 1 + cells[1])
+    assert {type(read), dask.array.Array} == {dask.array.Array}
