@@ -117,7 +117,7 @@ def loaded_after(statement):
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
-PEERS = {"zarr", "xarray", "pandas", "tensorstore"}
+PEERS = {"zarr", "xarray", "pandas", "tensorstore", "ome_zarr", "ome_zarr_models", "anndata"}
 
 
 def test_importing_daskzarr_loads_no_peer():
