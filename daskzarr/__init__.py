@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WriteFailedError,
     )
     from daskzarr.hierarchy import StoredArray, StoredGroup, open_array, open_group
+    from daskzarr.install import install_dask, uninstall_dask
     from daskzarr.nodes import consolidate, copy_node, delete_node, update_attributes
     from daskzarr.read import from_zarr
     from daskzarr.rechunking import plan_rechunk, rechunk
@@ -72,6 +73,7 @@ _PLACES = {
     "create_group": "create",
     "delete_node": "nodes",
     "from_zarr": "read",
+    "install_dask": "install",
     "open_array": "hierarchy",
     "open_group": "hierarchy",
     "open_store": "stores",
@@ -83,6 +85,7 @@ _PLACES = {
     "resize": "resizing",
     "store": "storing",
     "to_zarr": "write",
+    "uninstall_dask": "install",
     "update_attributes": "nodes",
     "verify": "verification",
 }
@@ -113,6 +116,7 @@ __all__ = [
     "create_group",
     "delete_node",
     "from_zarr",
+    "install_dask",
     "open_array",
     "open_group",
     "open_store",
@@ -124,6 +128,7 @@ __all__ = [
     "resize",
     "store",
     "to_zarr",
+    "uninstall_dask",
     "update_attributes",
     "verify",
 ]

@@ -33,6 +33,7 @@ NAMES = {
     "create_group",
     "delete_node",
     "from_zarr",
+    "install_dask",
     "open_array",
     "open_group",
     "open_store",
@@ -44,6 +45,7 @@ NAMES = {
     "resize",
     "store",
     "to_zarr",
+    "uninstall_dask",
     "update_attributes",
     "verify",
 }

@@ -128,13 +128,16 @@ def fuse_tasks(graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
     }
     fused = fuse_linear_task_spec(tasks, keys=keys)
     uses = Counter(key for node in fused.values() for key in node.dependencies)
-    result = {}
+    result: dict[Any, Any] = {}
     for key, node in fused.items():
+        if not uses[key] and key not in keys:
+            continue
         if type(node) is Alias and uses[node.target] == 1 and node.target in fused and node.target not in keys:
-            result[key] = _flat(fused[node.target].substitute({}, key=key))
-            result.pop(node.target, None)
+            # What it stands for may be an alias too, whose own target has moved already.
+            found = result.pop(node.target, fused[node.target])
+            result[key] = _flat(found.substitute({}, key=key))
             uses[node.target] = 0
-        elif uses[key] or key in keys:
+        else:
             result[key] = _flat(node)
     return result
 

@@ -1,4 +1,4 @@
-"""Dask's own Zarr tests, as installed, with daskzarr in the place of Dask's two functions."""
+"""Dask's own Zarr tests, as installed: with daskzarr's verbs in the place of Dask's two, and after install_dask()."""
 
 import os
 import re
@@ -40,18 +40,28 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("module", DIFFERENT)
-def test_all_but_those_known_to_differ_pass(module):
+COUNTS = {"dask.array.tests.test_array_core": 33, "dask.tests.test_distributed": 4}
+
+
+@pytest.mark.parametrize("module", COUNTS)
+@pytest.mark.parametrize("plugin", ["daskzarr_in_place_of_dask", "daskzarr_installed"])
+def test_all_but_those_known_to_differ_pass(plugin, module):
     here = str(Path(__file__).parent)
     path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-k", "zarr", "-p", "daskzarr_in_place_of_dask"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-k", "zarr", "-p", plugin]
     command += ["-p", "no:cacheprovider", "-c", os.devnull, "--pyargs", module]
+    command += ["-W", "error::dask.array.PerformanceWarning"]  # as in Dask's own configuration
     environment = {**os.environ, "PYTHONPATH": path}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=here)
     failed = set(re.findall(r"^(?:FAILED|ERROR) \S*::(\S+)", result.stdout, re.MULTILINE))
     passed = int(re.search(r"(\d+) passed", result.stdout)[1])
-    assert failed == set(DIFFERENT[module]), result.stdout[-3000:]
-    assert passed >= {"dask.array.tests.test_array_core": 20, "dask.tests.test_distributed": 4}[module]
+    differing = set(DIFFERENT[module]) if plugin == "daskzarr_in_place_of_dask" else set()
+    assert failed == differing, result.stdout[-3000:]
+    assert passed >= COUNTS[module] - len(differing)
+    if plugin == "daskzarr_installed":
+        calls = re.search(r"daskzarr: (\d+) calls, (\d+) of them handed to Dask", result.stdout)
+        assert int(calls[1]) >= COUNTS[module]
+        assert int(calls[2]) <= 1  # what wants the zarr-python object as a key of its own
 
 
 # ---- what those that differ write is right all the same

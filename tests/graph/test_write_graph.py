@@ -265,3 +265,14 @@ def test_align_error_adds_no_task_and_refuses_what_would(source, tmp_path):
     with Tasks() as tasks:
         daskzarr.to_zarr(array, tmp_path / "target", align="error", journal=False)
     assert len(tasks.keys) == 31
+
+
+def test_writes_of_arrays_that_are_made_of_each_other():
+    cells = np.arange(60).reshape(10, 6)
+    x = da.from_array(cells, chunks=(2, 3)).map_blocks(lambda block: block[::2], chunks=((1,) * 5, (3, 3)))
+    low = x[:5, :5].rechunk((2, 3))
+    places = {}
+    writes = [daskzarr.to_zarr(each, places, name, compute=False) for name, each in {"a": low, "b": low + 1}.items()]
+    dask.compute(*writes)
+    np.testing.assert_array_equal(daskzarr.from_zarr(places, "a"), cells[::2, :5])
+    np.testing.assert_array_equal(daskzarr.from_zarr(places, "b"), cells[::2, :5] + 1)
