@@ -19,7 +19,7 @@ from dask.array.core import PerformanceWarning, normalize_chunks
 from daskzarr import read, write
 from daskzarr.errors import MetadataError, StorePermissionError, UnknownCodecError, UnsupportedError, short
 from daskzarr.graph.write import Write, optimize_writes
-from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node
+from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.regions import check_array, region_blocks
 from daskzarr.stores import locate
 from daskzarr.synonyms import one_of
@@ -160,11 +160,7 @@ def _opened(url: Any, component: str | None, options: Any, given: Mapping[str, A
     """The stored array."""
     component = one_of("component", component, "path", given.get("path"))
     zarr_format = one_of("zarr_format", given.get("zarr_format"), "zarr_version", given.get("zarr_version"))
-    if given.get("consolidated"):
-        return open_array(url, component, storage_options=options, zarr_format=zarr_format, consolidated=True)
-    if isinstance(url, StoredArray) and component is None:
-        return url
-    return expect_array(read_node(locate(url, component, options), zarr_format, attributes=False))
+    return read.stored_array(url, component, options, zarr_format, given.get("consolidated"))
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -225,7 +221,7 @@ def to_zarr(
     settings = _settings(arr, zarr_array_kwargs)
     _check_open_to_write(url)
     target = {"region": region, "compute": compute, "return_stored": return_stored}
-    into = _is_zarr_array(url) or isinstance(url, StoredArray)
+    into = write.is_array(url)
     if into and component is not None:
         raise MetadataError("component= is where in a group or store; the url is an array already", field="component")
     if settings.keys() - _WRITES or not _is_within_reach(url):

@@ -110,7 +110,7 @@ def from_zarr(
     zarr_format = one_of("zarr_format", zarr_format, "zarr_version", zarr_version)
     if missing not in ("fill", "error"):
         raise MetadataError(f"missing is {missing!r}; it can be 'fill' or 'error'", field="missing")
-    array = _stored_array(url, component, storage_options, zarr_format, consolidated)
+    array = stored_array(url, component, storage_options, zarr_format, consolidated)
     traffic = traffic_to(array.location.store)
     handle = ArrayHandle.of(array, missing=missing, allow_pickle=allow_pickle, traffic=traffic)
     blocks = _blocks(array, chunks)
@@ -122,7 +122,7 @@ def from_zarr(
     return read_array(handle, blocks, name)
 
 
-def _stored_array(
+def stored_array(
     url: Any, component: str | None, options: Any, zarr_format: ZarrFormat | None, consolidated: bool | None
 ) -> StoredArray:
     """The array, with as few requests as its format allows."""

@@ -17,8 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, unquote
 
-import google_crc32c
-
+from daskzarr.checksum import crc32c
 from daskzarr.receipt import Receipt
 
 _PLAIN = re.compile(r"[!-\"$&-~]*")
@@ -40,7 +39,7 @@ def format_batch(receipts: Sequence[Receipt], noted_at: int) -> bytes:
         receipts = [receipt._replace(key=_escape(receipt.key)) for receipt in receipts]
     lines = [_STORED % r if r[2] is not None else _LEFT_OUT % (r[0], r[1], r[3]) for r in receipts]
     text = "\n".join([str(noted_at), *lines]).encode()
-    return b"\n#%08x %b" % (google_crc32c.value(text), text)
+    return b"\n#%08x %b" % (crc32c(text), text)
 
 
 def parse_batches(text: bytes) -> Iterator[tuple[int, list[Receipt]]]:
@@ -54,7 +53,7 @@ def parse_batches(text: bytes) -> Iterator[tuple[int, list[Receipt]]]:
     """
     for batch in text.split(b"\n#")[1:]:
         head = _HEAD.match(batch)
-        if head and int(head[1], 16) == google_crc32c.value(batch[9:]):
+        if head and int(head[1], 16) == crc32c(batch[9:]):
             yield int(head[2]), [*_parse_lines(batch[head.end() :])]
 
 

@@ -243,7 +243,7 @@ def _prepare(given: Mapping[str, Any], *, planning: bool = False) -> Prepared:
         place = Location(durable(location.store, options.durability), location.path)
         if not planning:
             recover(place, notes_of(place))
-        if mode == "r+" or (component is None and _is_array(url)):
+        if mode == "r+" or (component is None and is_array(url)):
             chosen = settings.chosen() + ([] if given["dtype"] is None else ["dtype"])
             if chosen:
                 raise MetadataError(
@@ -268,6 +268,6 @@ def _stored(prepared: Prepared) -> da.Array:
     return from_zarr(target)[tuple(a if i in blocks.dropped else slice(a, b) for i, (a, b) in pairs)]
 
 
-def _is_array(place: Any) -> bool:
+def is_array(place: Any) -> bool:
     """Whether a place is an array that exists: one of ours, or one of zarr-python."""
     return isinstance(place, StoredArray) or (hasattr(place, "store_path") and hasattr(place, "shape"))

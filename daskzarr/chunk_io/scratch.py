@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
 from daskzarr.byte_range import ByteRange
+from daskzarr.checksum import crc32c
 from daskzarr.chunk_grid import Box
 from daskzarr.chunk_io.reading import Array
 from daskzarr.errors import CodecError
@@ -131,7 +131,7 @@ class Packing:
             start, stop = self._layout.place(at)
             size = math.prod(self._layout.box(at).shape) * self._layout.dtype.itemsize
             self.data[start + size : stop - PIECE_END] = 0
-            end = _END.pack(google_crc32c.value(self.data[start : start + size]), size % 2**32)
+            end = _END.pack(crc32c(self.data[start : start + size]), size % 2**32)
             self.data[stop - PIECE_END : stop] = np.frombuffer(end, np.uint8)
         return self.data.data
 
@@ -157,6 +157,6 @@ def unpack(data: Any, box: Box, dtype: np.dtype[Any]) -> Array:
     if len(data) != -(-size // _WORD) * _WORD + PIECE_END:
         raise CodecError(f"a piece in scratch has {len(data)} bytes; it is damaged")
     piece = np.frombuffer(data, np.uint8, size)
-    if _END.unpack(bytes(memoryview(data)[-PIECE_END:])) != (google_crc32c.value(piece), size % 2**32):
+    if _END.unpack(bytes(memoryview(data)[-PIECE_END:])) != (crc32c(piece), size % 2**32):
         raise CodecError("a piece in scratch has another checksum than it was written with; it is damaged")
     return piece.view(dtype).reshape(box.shape)

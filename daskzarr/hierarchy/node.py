@@ -56,11 +56,16 @@ class StoredArray:
 
         Where chunks differ in length along an axis, all their lengths there.
         """
+        return self.metadata.inner_chunk_shape or self.objects
+
+    @property
+    def objects(self) -> tuple[Any, ...]:
+        """Shape of the stored objects: the shards, or, where there are none, the chunks."""
         grid = self.metadata.chunk_grid
         if isinstance(grid, RegularGrid):
-            return self.metadata.inner_chunk_shape or grid.chunk_shape
+            return grid.chunk_shape
         pairs = zip(grid.chunk_shapes, grid.axes, strict=True)
-        return self.metadata.inner_chunk_shape or tuple(n if isinstance(n, int) else axis.lengths for n, axis in pairs)
+        return tuple(n if isinstance(n, int) else axis.lengths for n, axis in pairs)
 
     @property
     def shards(self) -> tuple[int, ...] | None:

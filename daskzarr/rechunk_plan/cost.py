@@ -11,7 +11,7 @@ import numpy as np
 _SPREAD = 0.12  # of the times of tasks that are alike
 _SETTLED = 3  # rounds after which what takes longer is made up for
 _BUSY = 0.85  # the share of its slots that a stage should use
-_DEAR = 6  # to use half of that costs as much as so many times twice the time
+_DEAR = 6  # the power by which a stage that uses less counts as slower
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ class Ways:
             wanted[np.ix_(*aligned)] |= _largest(sizes[np.ix_(*aligned)], [most / 2**level for level in range(_LEVELS)])
         flipped = (slice(None, None, -1),) * len(axes)
         full = _largest(counts[flipped], rounds)[flipped]
-        found = np.nonzero(wanted | (full & (sizes <= most)))
+        wanted |= full & (sizes <= most)
+        found = np.nonzero(wanted)
         if len(axes) and len(found[0]) > _MOST_COMBINED:
             largest = np.argsort(-sizes[wanted], kind="stable")[:_MOST_COMBINED]
             found = tuple(each[largest] for each in found)

@@ -11,7 +11,6 @@ import numpy as np
 from xarray import Variable
 from xarray.core import indexing
 
-from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import MetadataError, short
 from daskzarr.graph.generation import generation_of
 from daskzarr.hierarchy import StoredArray
@@ -54,17 +53,18 @@ def variable_of(array: StoredArray, *, mask: bool | None = None, blocks: Any = N
     """
     dims = dimensions_of(array)
     cells = StoredCells(array, generation_of(array.location.store.url, array.location.path))
-    attributes = attributes_of(array)
-    chunks, objects = _chunks(array)
+    old = array.metadata.zarr_format == 2
+    attributes = without_netcdfs(array.attrs) if old else dict(array.attrs)
+    objects = array.objects
     encoding: dict[str, Any] = {
-        "chunks": chunks,
+        "chunks": array.chunks,
         "preferred_chunks": dict(zip(dims, objects, strict=True)),
         "shards": None if array.metadata.inner_chunk_shape is None else objects,
         **codecs_of(array),
     }
     if cells.dtype.kind == "T":
         encoding["dtype"] = cells.dtype
-    if array.metadata.zarr_format == 2 if mask is None else mask:
+    if old if mask is None else mask:
         if array.metadata.fill_value is not None:
             attributes[MASK] = array.fill_value
     else:
@@ -93,26 +93,6 @@ def dimensions_of(array: StoredArray) -> tuple[str, ...]:
             field="dimension_names",
         )
     return tuple(str(name) for name in names)
-
-
-def attributes_of(array: StoredArray) -> dict[str, Any]:
-    """The attributes, without those of netCDF-C's own in Zarr v2."""
-    found = dict(array.attrs)
-    if array.metadata.zarr_format == 2:
-        return {name: value for name, value in found.items() if not name.lower().startswith("_nc")}
-    return found
-
-
-def _chunks(array: StoredArray) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Lengths of chunks and of stored objects: a number for each axis, or all of them where they differ."""
-    grid = array.metadata.chunk_grid
-    if isinstance(grid, RegularGrid):
-        blocks: tuple[Any, ...] = grid.chunk_shape
-    else:
-        blocks = tuple(
-            n if isinstance(n, int) else axis.lengths for n, axis in zip(grid.chunk_shapes, grid.axes, strict=True)
-        )
-    return array.metadata.inner_chunk_shape or blocks, blocks
 
 
 def encode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -158,6 +138,6 @@ def decode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
         raise MetadataError(f"{short(value)} is no {MASK} of {dtype}: {error}", field=MASK) from None
 
 
-def group_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """A group's attributes, without those of netCDF-C's own."""
+def without_netcdfs(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes without those of netCDF-C's own."""
     return {name: value for name, value in attributes.items() if not name.lower().startswith("_nc")}

@@ -83,22 +83,16 @@ class DaskzarrBackendEntrypoint(BackendEntrypoint):  # type: ignore[misc]
         self,
         filename_or_obj: Any,
         *,
-        mask_and_scale: Any = True,
-        decode_times: Any = True,
-        concat_characters: Any = True,
-        decode_coords: Any = True,
         drop_variables: str | Iterable[str] | None = None,
-        use_cftime: Any = None,
-        decode_timedelta: Any = None,
         group: str | None = None,
         mode: str = "r",
         consolidated: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
         zarr_format: ZarrFormat | None = None,
         use_zarr_fill_value_as_mask: bool | None = None,
+        **decoders: Any,
     ) -> dict[str, Dataset]:
         """The group and all below it, by path, each a dataset."""
-        decoders = {name: value for name, value in locals().items() if name in _DECODERS}
         asked: Any = {"consolidated": consolidated, "storage_options": storage_options, "zarr_format": zarr_format}
         top, without = open_stored(filename_or_obj, group, **asked), _names(drop_variables)
         return {

@@ -21,8 +21,6 @@ from daskzarr.configured import traffic_to
 from daskzarr.hierarchy import StoredArray
 from daskzarr.stores.overlap import overlapped
 
-Cells = npt.NDArray[Any]
-
 
 class StoredCells(BackendArray):  # type: ignore[misc]
     """A stored array as xarray wants to index it; it pickles to some 500 bytes, and asks for no document again.

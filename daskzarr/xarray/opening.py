@@ -14,7 +14,7 @@ from xarray.core.utils import FrozenDict
 from daskzarr.errors import MetadataError, NodeNotFoundError, raise_from
 from daskzarr.hierarchy import StoredGroup, open_group
 from daskzarr.metadata import ZarrFormat
-from daskzarr.xarray.conventions import dimensions_of, group_attributes, variable_of
+from daskzarr.xarray.conventions import dimensions_of, variable_of, without_netcdfs
 
 
 class GroupStore(AbstractDataStore):  # type: ignore[misc]
@@ -51,21 +51,7 @@ class GroupStore(AbstractDataStore):  # type: ignore[misc]
 
     def get_attrs(self) -> Mapping[str, Any]:
         """The group's attributes."""
-        return dict(group_attributes(self.group.attrs))
-
-    def get_dimensions(self) -> Mapping[str, int]:
-        """The length of each dimension."""
-        found: dict[str, int] = {}
-        for name, array in self.group.arrays(without=self._without).items():
-            for dim, size in zip(dimensions_of(array), array.shape, strict=True):
-                if found.setdefault(dim, size) != size:
-                    raise MetadataError(
-                        f"the dimension {dim!r} has {size} cells in {name!r} and {found[dim]} in others", field=dim
-                    )
-        return found
-
-    def close(self) -> None:
-        """Nothing is open."""
+        return without_netcdfs(self.group.attrs)
 
 
 def open_stored(
