@@ -53,12 +53,12 @@ def _bad_block(cut: Cuts, grid: RegularGrid | RectilinearGrid, axis: int) -> int
         suspects = list(range(cut.count))
     for block in suspects:
         start, stop = cut.bounds(block)
-        if start < stop and not (_is_edge(grid, axis, start) and _is_edge(grid, axis, stop)):
+        if start < stop and not (is_edge(grid, axis, start) and is_edge(grid, axis, stop)):
             return block
     return None
 
 
-def _is_edge(grid: RegularGrid | RectilinearGrid, axis: int, cell: int) -> bool:
+def is_edge(grid: RegularGrid | RectilinearGrid, axis: int, cell: int) -> bool:
     """Whether no stored chunk has cells on both sides of a cell's start."""
     if cell == grid.shape[axis]:
         return True
@@ -75,7 +75,7 @@ def _misaligned(axis: int, block: int, axes: Sequence[Cuts], grid: RegularGrid |
     wanted: dict[int, Any] = {}
     for i, (other, chunk) in enumerate(zip(axes, grid.chunk_shape, strict=True)):
         first, last = other.bounds(0)[0], other.bounds(other.count - 1)[1]
-        if not (_is_edge(grid, i, first) and _is_edge(grid, i, last)):
+        if not (is_edge(grid, i, first) and is_edge(grid, i, last)):
             mends.append(f"widen the region {first}:{last} of axis {i}, which cuts a stored chunk of {chunk} cells")
         elif _bad_block(other, grid, i) is not None:
             if isinstance(grid, RegularGrid):

@@ -125,12 +125,16 @@ def append(
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Where an append goes, as :func:`append` is told."""
+    """Where an append goes, as :func:`append` is told.
+
+    ``start`` is where it begins along the other axes; with it, it may have fewer cells there than the array.
+    """
 
     axis: int = 0
     at: int | None = None
     overwrite: bool = False
     zarr_format: ZarrFormat | None = None
+    start: tuple[int, ...] | None = None
 
 
 def prepare_append(arr: da.Array, location: Location, growth: Growth, options: WriteOptions) -> Prepared | None:
@@ -141,13 +145,13 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
     recover(place, notes_of(place))
     finish_pending_trim(place, home)
     target = open_array(place, zarr_format=growth.zarr_format)
-    axis = _checked_axis(growth.axis, target, arr)
+    axis = _checked_axis(growth.axis, target, arr, growth.start)
     check_cast(arr, target.dtype, place)
     length, more = target.shape[axis], arr.shape[axis]
     first = length if growth.at is None else _position(growth.at)
     old = StoredArray(place, with_shape(target.metadata, _with(target.shape, axis, first)))
     metadata = with_shape(old.metadata, _with(target.shape, axis, first + more))
-    start = _with((0,) * target.ndim, axis, first)
+    start = _with(growth.start or (0,) * target.ndim, axis, first)
     parts = (divide(arr, place_blocks(arr, start), metadata.chunk_grid, options),)
     if reads_from(arr, place, parts[0][1].blocks.region):
         raise NodeExistsError("the array to be appended is read from the very cells it would go to; write it elsewhere")
@@ -201,12 +205,16 @@ def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
-def _checked_axis(axis: int, target: StoredArray, arr: da.Array) -> int:
+def _checked_axis(axis: int, target: StoredArray, arr: da.Array, start: tuple[int, ...] | None) -> int:
     """The axis, counted from the front, if an array can be appended along it."""
     if isinstance(axis, bool) or not isinstance(axis, int) or not -target.ndim <= axis < target.ndim:
         raise MetadataError(f"axis is {short(axis)}, and the array has {target.ndim} axes", field="axis")
     axis = int(axis) % target.ndim
-    if arr.ndim != target.ndim or _with(arr.shape, axis, 0) != _with(target.shape, axis, 0):
+    wanted, given = _with(target.shape, axis, 0), _with(arr.shape, axis, 0)
+    inside = start is not None and all(
+        a + n <= m for a, n, m in zip(_with(start, axis, 0), given, wanted, strict=False)
+    )
+    if arr.ndim != target.ndim or not (inside or given == wanted):
         raise MetadataError(
             f"an array of shape {arr.shape} cannot be appended along axis {axis} to one of shape {target.shape}",
             axis=axis,

@@ -17,11 +17,13 @@ from daskzarr.graph.generation import note_write
 from daskzarr.graph.shares import Finished
 from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
 from daskzarr.hierarchy import StoredArray, open_array, writable
+from daskzarr.hierarchy.documents import put_documents
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.publishing import note_above, publish_metadata
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
 from daskzarr.metadata import ArrayMetadata
+from daskzarr.metadata.documents import write_metadata
 from daskzarr.ownership import Index, Ownership
 from daskzarr.prepare import Prepared, home_of
 from daskzarr.receipt import Written
@@ -152,6 +154,9 @@ def _begin_anew(prepared: Prepared) -> Location:
         return target
     if prepared.old is not None:
         return place
+    if prepared.fresh:
+        put_documents(place, write_metadata(prepared.metadata, top=not place.path))
+        return place
     return write_new_array(place, prepared.metadata, overwrite=prepared.overwrite).location
 
 
@@ -185,7 +190,7 @@ def _without_torn(prepared: Prepared) -> Prepared:
 
 def _open_journal(prepared: Prepared, journal: Journal) -> None:
     """Begin the journal of a write; what was noted of what it replaces goes."""
-    if prepared.old is None and prepared.staged is None:
+    if prepared.old is None and prepared.staged is None and not prepared.fresh:
         home = home_of(prepared.place, prepared.options)
         if prepared.options.journal in (None, True):
             forget(prepared.place, home)
@@ -208,6 +213,8 @@ def _sweep(target: Location) -> None:
 
 def _void_journals(prepared: Prepared) -> None:
     """What was noted of a node is not true of it any more, once something is written that is not noted."""
+    if prepared.fresh:
+        return
     home = notes_of(prepared.place)
     if prepared.old is None and prepared.staged is None:
         forget(prepared.place, home)

@@ -158,6 +158,10 @@ class AppendError(DaskZarrError, ValueError):
     """An array does not have the length an append was told to find, or holds another unfinished one."""
 
 
+class LossError(DaskZarrError, ValueError):
+    """Cells would not be read again as what they are: the array's data type, units or packing cannot say them."""
+
+
 class PlanLimitError(DaskZarrError, ValueError):
     """A write would take more files or memory than it may."""
 

@@ -25,9 +25,9 @@ from daskzarr.hierarchy.opening import formats_of, known_format, not_found
 from daskzarr.hierarchy.placing import clear, delete_below, look_around, write_groups_above
 from daskzarr.hierarchy.registers import amend, changing, enter, register_of_v2, registers_above, strike
 from daskzarr.journal import forget
-from daskzarr.metadata import ZarrFormat, v3
-from daskzarr.metadata.consolidated import format_stored, read_consolidated, write_v2, write_v3
-from daskzarr.metadata.documents import CONSOLIDATED_DOCUMENT, FORMATS, Documents, bare, change_attributes, format_of
+from daskzarr.metadata import ZarrFormat
+from daskzarr.metadata.consolidated import format_stored, read_consolidated, write_consolidated
+from daskzarr.metadata.documents import FORMATS, Documents, change_attributes, format_of
 from daskzarr.metadata.json_text import json_attributes
 from daskzarr.stores import Location, locate
 
@@ -315,10 +315,7 @@ def _consolidated(group: StoredGroup, documents: Documents) -> tuple[str, dict[s
                 url=location.store.url,
                 node=(location / path).path,
             )
-    if home == 2:
-        return CONSOLIDATED_DOCUMENT, write_v2(nodes)
-    del nodes[""]
-    return v3.DOCUMENT, write_v3(bare(documents[v3.DOCUMENT]), nodes)
+    return write_consolidated(nodes)
 
 
 def _nodes_of(node: StoredArray | StoredGroup, documents: Documents) -> dict[str, Documents]:

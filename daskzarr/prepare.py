@@ -116,7 +116,8 @@ def _is_chunk(number: Any, count: int) -> bool:
 class Prepared:
     """What one call writes to one array: all is checked, nothing is written.
 
-    ``old`` is the array as it is, None for a new one; ``metadata`` what it has once all is written.
+    ``old`` is the array as it is, None for a new one; ``metadata`` what it has once all is written. A ``fresh`` one is
+    in a group that the same call makes, so that nothing is there and nothing is noted of it.
     """
 
     place: Location
@@ -130,6 +131,7 @@ class Prepared:
     terms: Mapping[str, Any] = field(default_factory=dict)
     resumed: Resumed | None = None
     exclusive: bool = False
+    fresh: bool = False
 
     @property
     def regions(self) -> tuple[Box, ...]:

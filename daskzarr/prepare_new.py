@@ -71,13 +71,8 @@ def prepare_metadata(
     return_stored: bool = False,
 ) -> Prepared:
     """The write of a new array whose metadata are made."""
-    parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options),)
     home = home_of(place, options)
-    prepared = Prepared(place, metadata, parts, options, overwrite=overwrite)
-    if home is not None:
-        prepared = replace(
-            prepared, journal=journal_for(place, home, WHOLE), terms=terms_of(NEW, metadata, parts, options)
-        )
+    prepared = replace(prepare_fresh(arr, place, metadata, options, home), overwrite=overwrite, fresh=False)
     if options.resume:
         found = _resumed(prepared, home)
         if found is not None:
@@ -103,6 +98,17 @@ def prepare_metadata(
         journal = None if home is None else journal_for(place, home, OVERWRITE)
         return replace(prepared, staged=staged, journal=journal)
     return prepared
+
+
+def prepare_fresh(
+    arr: da.Array, place: Location, metadata: ArrayMetadata, options: WriteOptions, home: Location | None
+) -> Prepared:
+    """The write of a new array in a group that the same call makes; ``home`` is where what is noted of it goes."""
+    parts = (divide(arr, place_blocks(arr, (0,) * arr.ndim), metadata.chunk_grid, options),)
+    prepared = Prepared(place, metadata, parts, options, fresh=True)
+    if home is None:
+        return prepared
+    return replace(prepared, journal=journal_for(place, home, WHOLE), terms=terms_of(NEW, metadata, parts, options))
 
 
 def _resumed(prepared: Prepared, home: Location | None) -> Prepared | None:

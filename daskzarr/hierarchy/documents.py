@@ -17,7 +17,7 @@ from daskzarr.errors import (
 )
 from daskzarr.metadata import ZarrFormat, n5, v2, v3
 from daskzarr.metadata.documents import FORMATS, NODE_DOCUMENTS, Documents, formats_from, is_array
-from daskzarr.metadata.json_text import parse_object
+from daskzarr.metadata.json_text import format_object, parse_object
 from daskzarr.stores import (
     Buffer,
     FinishingStore,
@@ -66,6 +66,12 @@ def set_document(location: Location, name: str, text: bytes) -> None:
         finish(store)
     except Exception as error:
         raise_from(store_error("writing " + name, error, location, name), error)
+
+
+def put_documents(location: Location, documents: Documents) -> None:
+    """Put all documents of the node here in their place."""
+    for name, document in documents.items():
+        set_document(location, name, format_object(document))
 
 
 def finish(store: Store) -> None:

@@ -232,8 +232,8 @@ def node_of(
         raise_from(error.locate(url=location.store.url, node=location.path), error)
     if isinstance(metadata, GroupMetadata):
         return StoredGroup(location, metadata, consolidated)
-    if metadata.zarr_format == 2 and metadata.chunk_grid.chunk_count and len(metadata.shape) > 1:
-        unsaid = "dimension_separator" not in documents[v2.ARRAY_DOCUMENT]
-        if unsaid and chunks_in_folders(location, len(metadata.shape)):
+    if metadata.zarr_format == 2 and "dimension_separator" not in documents[v2.ARRAY_DOCUMENT]:
+        several = metadata.chunk_grid.chunk_count and len(metadata.shape) > 1
+        if several and chunks_in_folders(location, len(metadata.shape)):
             metadata = replace(metadata, chunk_key_encoding=ChunkKeyEncoding("v2", "/"))
     return StoredArray(location, metadata)

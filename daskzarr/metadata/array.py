@@ -153,7 +153,7 @@ def read_lengths(value: Any, place: str, *, least: int) -> tuple[int, ...]:
     """A JSON list of lengths, each at least ``least``."""
     if not isinstance(value, list) or not all(type(n) is int and n >= least for n in value):
         raise MetadataError(f"{short(value)} is no list of integers of at least {least}", field=place)
-    if any(n >= 2**63 for n in value):
+    if max(value, default=0) >= 2**63:
         raise MetadataError(f"{short(value)} holds a length beyond 2^63 - 1", field=place)
     return tuple(value)
 

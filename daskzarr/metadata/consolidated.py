@@ -70,8 +70,8 @@ class Consolidated:
         if self.name == v3.DOCUMENT:
             entry = self.entries.get(path)
             return None if entry is None else {v3.DOCUMENT: entry}
-        keys = zip(_V2_NAMES, _keys_of(self.name, path), strict=True)
-        found = {name: self.entries[key] for name, key in keys if key in self.entries}
+        lead = path + "/" if path else ""
+        found = {name: self.entries[lead + name] for name in _V2_NAMES if lead + name in self.entries}
         if v2.GROUP_DOCUMENT in found:
             found[v2.GROUP_DOCUMENT] = bare(found[v2.GROUP_DOCUMENT])
         return found if v2.ARRAY_DOCUMENT in found or v2.GROUP_DOCUMENT in found else None
@@ -130,6 +130,14 @@ def change(
     return {**document, CONSOLIDATED_MEMBER: {**document[CONSOLIDATED_MEMBER], "metadata": _sorted(entries)}}
 
 
+def write_consolidated(nodes: Mapping[str, Documents]) -> tuple[str, dict[str, Any]]:
+    """The document that holds copies of all nodes, by name; the group's own documents are at the path ``""``."""
+    if format_of(nodes[""]) == 2:
+        return CONSOLIDATED_DOCUMENT, write_v2(nodes)
+    below = {path: documents for path, documents in nodes.items() if path}
+    return v3.DOCUMENT, write_v3(bare(nodes[""][v3.DOCUMENT]), below)
+
+
 def write_v3(document: Document, nodes: Mapping[str, Documents]) -> dict[str, Any]:
     """A group's document with the copies of all nodes below it."""
     entries = _sorted(_entries_of(v3.DOCUMENT, nodes))
@@ -179,12 +187,17 @@ def _members(block: Mapping[str, Any], lead: str) -> Iterator[tuple[str, Documen
     if not isinstance(members, dict):
         raise _damaged("consolidated metadata without an object of documents", f"{CONSOLIDATED_MEMBER}.metadata")
     for path, entry in members.items():
-        place = f"{CONSOLIDATED_MEMBER}.metadata[{lead + path!r}]"
         if not _PATH.fullmatch(path):
-            raise _damaged(f"{path!r} is no path of a node below a group", place)
+            raise _damaged(f"{path!r} is no path of a node below a group", _place_of(lead + path))
         if not isinstance(entry, dict):
-            raise _damaged(f"the copy of a document is a {type(entry).__name__}, not an object", place)
+            text = f"the copy of a document is a {type(entry).__name__}, not an object"
+            raise _damaged(text, _place_of(lead + path))
         yield lead + path, entry
+
+
+def _place_of(path: str) -> str:
+    """Where the copy of a document is, for errors."""
+    return f"{CONSOLIDATED_MEMBER}.metadata[{path!r}]"
 
 
 def _read_v2(document: Document) -> dict[str, Any]:
@@ -208,8 +221,11 @@ def _read_v2(document: Document) -> dict[str, Any]:
 
 def _check_arrays_have_nothing_below(name: str, entries: Mapping[str, Any]) -> None:
     """An array has chunks below it, and no nodes."""
+    kinds = list(_kinds(name, entries))
+    if not any("/" in path or (is_array and not path) for path, is_array in kinds):
+        return  # all are side by side
     # With the slash made the lowest of characters, what lies below a path follows it at once.
-    found = sorted(_kinds(name, entries), key=lambda item: (item[0].replace("/", "\0"), not item[1]))
+    found = sorted(kinds, key=lambda item: (item[0].replace("/", "\0"), not item[1]))
     lead = None
     for path, is_array in found:
         if lead is not None and path and path.startswith(lead):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -35,6 +36,8 @@ def fill_scalar(data_type: DataType, value: Any) -> Any:
             return variable_from_json(data_type, value)
         if dtype.hasobject:
             return value
+        if dtype.kind in "biuf" and type(value) in (bool, int, float, str):
+            return _number(dtype, repr(value), value)
         return from_json(dtype, value)
     except UNFIT:
         pass
@@ -69,6 +72,12 @@ def default_fill(data_type: DataType) -> Any:
     if data_type.variable is not None:
         return ""
     return None if data_type.dtype.hasobject else spell(data_type, from_json(data_type.dtype, None))
+
+
+@lru_cache(maxsize=256)  # arrays of a group mostly have the same one
+def _number(dtype: np.dtype[Any], spelled: str, value: Any) -> Any:
+    """A number; ``spelled`` tells 0, 0.0, -0.0 and false apart, which are equal."""
+    return from_json(dtype, value)
 
 
 def from_json(dtype: np.dtype[Any], value: Any) -> Any:

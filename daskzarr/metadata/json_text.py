@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 from daskzarr.errors import MetadataError
+
+_Read = TypeVar("_Read")
+_SHORT = 1000
 
 
 def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, Any]:
@@ -19,6 +23,27 @@ def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, A
     if not isinstance(value, dict):
         raise MetadataError(f"{name} holds a {type(value).__name__} where a JSON object has to be", field=name)
     return value
+
+
+def remembered(read: Callable[[Any], _Read]) -> Callable[[Any], _Read]:
+    """A function of a JSON value, which knows what it gave for the last that were short: arrays of a group are alike.
+
+    What it gives is given again, so that it has to be something that nobody changes. An error is not remembered.
+
+    >>> remembered(tuple)([1, 2]) is remembered(tuple)([1, 2]), (again := remembered(tuple))([1, 2]) is again([1, 2])
+    (False, True)
+    """
+    known = lru_cache(maxsize=64)(lambda key: read(json.loads(key)))  # from a copy that only this one has
+
+    @wraps(read)
+    def of(value: Any) -> _Read:
+        try:
+            key = json.dumps(value)  # in which 0, 0.0 and false are not the same
+        except (TypeError, ValueError, RecursionError):
+            return read(value)
+        return known(key) if len(key) <= _SHORT else read(value)
+
+    return of
 
 
 def format_object(document: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,8 @@ from typing import Any
 
 from daskzarr.errors import MetadataError, short
 
+_MEMBERS = {"name", "configuration", "must_understand"}
+
 
 @dataclass(frozen=True, slots=True)
 class NamedConfig:
@@ -28,10 +30,9 @@ class NamedConfig:
             return cls(value)
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             raise MetadataError(f"{short(value)} is neither a name nor an object with a name", field=place)
-        unknown = set(value) - {"name", "configuration", "must_understand"}
-        if unknown:
+        if not value.keys() <= _MEMBERS:
             raise MetadataError(
-                f"unknown members {sorted(unknown)} beside the name {short(value['name'])}", field=place
+                f"unknown members {sorted(value.keys() - _MEMBERS)} beside the name {short(value['name'])}", field=place
             )
         configuration = value.get("configuration", {})
         must_understand = value.get("must_understand", True)

@@ -18,6 +18,7 @@ from daskzarr.metadata.array import (
     read_lengths,
 )
 from daskzarr.metadata.data_type import V2_ONLY, DataType, np_dtype_of_v2, v2_dtype
+from daskzarr.metadata.json_text import remembered
 from daskzarr.metadata.named_config import NamedConfig
 from daskzarr.metadata.numpy_dtype import byte_ordered, is_ml_dtype, named_dtype, without_padding
 from daskzarr.metadata.v2_fill_value import read_v2_fill, write_v2_fill
@@ -28,7 +29,9 @@ ATTRIBUTES_DOCUMENT = ".zattrs"
 DIMENSIONS = "_ARRAY_DIMENSIONS"
 CODEC_PREFIX = "numcodecs."
 
-_MEMBERS = {"zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"}
+_CELLS = ("shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters")
+_MEMBERS = {"zarr_format", *_CELLS}
+_KNOWN = _MEMBERS | {"dimension_separator"}
 _ARRAY_FILTERS = {"delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits", "categorize"}
 _OBJECT_CODECS = {"vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "pickle"}
 _ARRAY_COMPRESSORS = {"pcodec", "zfpy"}
@@ -45,48 +48,20 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     Order F becomes a transpose, filters and compressor become codecs named ``numcodecs.<id>``, the byte order
     goes to the ``bytes`` codec, and ``_ARRAY_DIMENSIONS`` becomes dimension names.
     """
-    missing = sorted(_MEMBERS - set(document))
-    if missing:
+    if missing := sorted(_MEMBERS - document.keys()):
         raise MetadataError(f".zarray lacks {', '.join(missing)}", field=missing[0])
     _check_format(document)
-    shape = read_lengths(document["shape"], "shape", least=0)
-    chunk_shape = read_lengths(document["chunks"], "chunks", least=0)
-    if len(chunk_shape) != len(shape):
-        raise MetadataError(f"chunks has {len(chunk_shape)} lengths and shape {len(shape)}", field="chunks")
-    if any(chunk == 0 < length for chunk, length in zip(chunk_shape, shape, strict=False)):
-        raise MetadataError(f"chunks is {short(document['chunks'])}, with a 0 where the axis has cells", field="chunks")
     nczarr = _nczarr(document, attributes)
-    if nczarr_scalar(nczarr) and shape == chunk_shape == (1,):
-        shape = chunk_shape = ()  # netCDF-C stores a scalar as an array of one cell, and says so
     separator = document.get("dimension_separator", ".")
-    if separator not in (".", "/"):
-        raise MetadataError(
-            f"{short(separator)} is no dimension_separator; '.' and '/' are", field="dimension_separator"
-        )
-    if document["order"] not in ("C", "F"):
-        raise MetadataError(f"{short(document['order'])} is no order; 'C' and 'F' are", field="order")
-    stored = np_dtype_of_v2(document["dtype"])
-    if nczarr is not None and "_NCZARR_ARRAY" in document and stored.kind == "U" and stored.itemsize == 4:
-        stored = np.dtype("S1")  # netCDF-C 4.9.0 called a byte of text so
-    before, serializer, after = _read_codecs(document)
-    _check_byte_orders(stored, before, serializer)
-    data_type = _data_type(stored, [codec.name for codec in (*before, serializer) if codec])
-    if serializer is None:
-        serializer = bytes_codec(stored, before)
-    if document["order"] == "F":
-        before.insert(0, NamedConfig("transpose", {"order": list(range(len(shape)))[::-1]}))
+    netcdfs = [nczarr_scalar(nczarr), nczarr is not None and "_NCZARR_ARRAY" in document]
+    cells = _read_cells([*(document[name] for name in _CELLS), separator, *netcdfs])
     attributes = dict(attributes)
-    names = _take_dimension_names(attributes, nczarr, len(shape))
+    names = _take_dimension_names(attributes, nczarr, len(cells["shape"]))
     return ArrayMetadata(
-        shape=shape,
-        data_type=data_type,
-        chunk_grid=RegularGrid(shape, tuple(max(n, 1) for n in chunk_shape)),  # a 0 is met, and means 1
-        chunk_key_encoding=ChunkKeyEncoding("v2", separator),
-        codecs=(*before, serializer, *after),
-        fill_value=read_v2_fill(data_type, stored, document["fill_value"]),
+        **cells,
         attributes=attributes,
         dimension_names=names,
-        extra_fields={k: v for k, v in document.items() if k not in _MEMBERS | {"dimension_separator"}},
+        extra_fields={} if document.keys() <= _KNOWN else {k: v for k, v in document.items() if k not in _KNOWN},
         zarr_format=2,
     )
 
@@ -141,6 +116,52 @@ def codec_config(codec: NamedConfig) -> dict[str, Any]:
     return {"id": codec.name.removeprefix(CODEC_PREFIX), **codec.configuration}
 
 
+@remembered
+def _read_cells(members: Any) -> dict[str, Any]:
+    """What the members ``_CELLS`` and the separator say, and whether netCDF-C means a scalar, or has its old text."""
+    lengths, chunks, spec, compressor, fill_value, order, filters, separator, scalar, old_text = members
+    shape = read_lengths(lengths, "shape", least=0)
+    chunk_shape = read_lengths(chunks, "chunks", least=0)
+    if len(chunk_shape) != len(shape):
+        raise MetadataError(f"chunks has {len(chunk_shape)} lengths and shape {len(shape)}", field="chunks")
+    if any(chunk == 0 < length for chunk, length in zip(chunk_shape, shape, strict=False)):
+        raise MetadataError(f"chunks is {short(chunks)}, with a 0 where the axis has cells", field="chunks")
+    if scalar and shape == chunk_shape == (1,):
+        shape = chunk_shape = ()  # netCDF-C stores a scalar as an array of one cell, and says so
+    if separator not in (".", "/"):
+        raise MetadataError(
+            f"{short(separator)} is no dimension_separator; '.' and '/' are", field="dimension_separator"
+        )
+    if order not in ("C", "F"):
+        raise MetadataError(f"{short(order)} is no order; 'C' and 'F' are", field="order")
+    data_type, codecs, fill = _read_elements(spec, filters, compressor, fill_value, old_text)
+    if order == "F":
+        codecs = (NamedConfig("transpose", {"order": list(range(len(shape)))[::-1]}), *codecs)
+    return {
+        "shape": shape,
+        "data_type": data_type,
+        "chunk_grid": RegularGrid(shape, tuple(max(n, 1) for n in chunk_shape)),  # a 0 is met, and means 1
+        "chunk_key_encoding": ChunkKeyEncoding("v2", separator),
+        "codecs": codecs,
+        "fill_value": fill,
+    }
+
+
+def _read_elements(
+    spec: Any, filters: Any, compressor: Any, fill_value: Any, old_text: bool
+) -> tuple[DataType, tuple[NamedConfig, ...], Any]:
+    """The data type, the codecs, and the fill value in the model's spelling."""
+    stored = np_dtype_of_v2(spec)
+    if old_text and stored.kind == "U" and stored.itemsize == 4:
+        stored = np.dtype("S1")  # netCDF-C 4.9.0 called a byte of text so
+    before, serializer, after = _read_codecs(filters, compressor)
+    _check_byte_orders(stored, before, serializer)
+    data_type = _data_type(stored, [codec.name for codec in (*before, serializer) if codec])
+    if serializer is None:
+        serializer = bytes_codec(stored, before)
+    return data_type, (*before, serializer, *after), read_v2_fill(data_type, stored, fill_value)
+
+
 def _check_format(document: Mapping[str, Any]) -> None:
     """The format number has to be 2."""
     if document.get("zarr_format") != 2 or type(document["zarr_format"]) is not int:
@@ -189,14 +210,14 @@ def _as_names(value: Any, ndim: int) -> tuple[str | None, ...] | None:
     return names if names is not None and len(names) == ndim else None
 
 
-def _read_codecs(document: Mapping[str, Any]) -> tuple[list[NamedConfig], NamedConfig | None, list[NamedConfig]]:
+def _read_codecs(filters: Any, compressor: Any) -> tuple[list[NamedConfig], NamedConfig | None, list[NamedConfig]]:
     """Filters and compressor as codecs on arrays, a codec from array to bytes (None: the memory), codecs on bytes."""
-    filters = [] if document["filters"] is None else document["filters"]
+    filters = [] if filters is None else filters
     if not isinstance(filters, list):
         raise MetadataError(f"filters is a {type(filters).__name__}, not a list", field="filters")
     found = [_read_codec(item, f"filters[{i}]") for i, item in enumerate(filters)]
-    if document["compressor"] is not None:
-        found.append(_read_codec(document["compressor"], "compressor"))
+    if compressor is not None:
+        found.append(_read_codec(compressor, "compressor"))
     return arrange(found)
 
 

@@ -18,6 +18,7 @@ from daskzarr.metadata.array import (
     read_lengths,
 )
 from daskzarr.metadata.data_type import V2_ONLY, DataType
+from daskzarr.metadata.json_text import remembered
 from daskzarr.metadata.named_config import NamedConfig
 from daskzarr.metadata.shards import SHARDING
 from daskzarr.metadata.v2_fill_value import read_structured_fill, write_structured_fill
@@ -26,10 +27,13 @@ from daskzarr.rectilinear_grid import RectilinearGrid, Runs
 DOCUMENT = "zarr.json"
 _IN_USE = {"__xarray_dataarray_variable__", "__values__"}
 
-_ARRAY = {"shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"}
+_CELLS = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
+_ARRAY = set(_CELLS)
 _ARRAY_OPTIONAL = {"attributes", "dimension_names", "storage_transformers"}
 _GROUP_OPTIONAL = {"attributes", "consolidated_metadata"}
 _HEAD = {"zarr_format", "node_type"}
+_ARRAY_KNOWN = _ARRAY | _ARRAY_OPTIONAL | _HEAD
+_GROUP_KNOWN = _GROUP_OPTIONAL | _HEAD
 _SEPARATORS = {"default": "/", "v2": "."}
 
 
@@ -56,31 +60,14 @@ def read_node_type(document: Mapping[str, Any]) -> str:
 
 def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     """The model of an array document."""
-    missing = sorted(_ARRAY - set(document))
-    if missing:
+    if missing := sorted(_ARRAY - document.keys()):
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
-    shape = read_lengths(document["shape"], "shape", least=0)
-    data_type = DataType.read(_read_known(document["data_type"], "data_type"))
     names = document.get("dimension_names")
-    codecs = document["codecs"]
-    if not isinstance(codecs, list) or not codecs:
-        raise MetadataError("codecs has to be a list with at least one codec", field="codecs")
-    if document["fill_value"] is None:
-        raise MetadataError("fill_value is null, which Zarr v3 does not allow", field="fill_value")
-    pipeline = tuple(_read_codec(codec, f"codecs[{i}]", data_type) for i, codec in enumerate(codecs))
-    fill_value = document["fill_value"]
-    if data_type.name == "structured":
-        fill_value = read_structured_fill(data_type, fill_value, _endian(pipeline))
     return ArrayMetadata(
-        shape=shape,
-        data_type=data_type,
-        chunk_grid=_read_grid(document["chunk_grid"], shape),
-        chunk_key_encoding=_read_key_encoding(document["chunk_key_encoding"]),
-        codecs=pipeline,
-        fill_value=fill_value,
+        **_read_cells([document[name] for name in _CELLS]),
         attributes=read_attributes(document.get("attributes", {})),
         dimension_names=None if names is None else read_dimension_names(names, "dimension_names"),
-        extra_fields=_read_extra(document, _ARRAY | _ARRAY_OPTIONAL) | _read_transformers(document),
+        extra_fields=_read_extra(document, _ARRAY_KNOWN) | _read_transformers(document),
         zarr_format=3,
     )
 
@@ -112,7 +99,7 @@ def write_array(metadata: ArrayMetadata) -> dict[str, Any]:
 
 def read_group(document: Mapping[str, Any]) -> GroupMetadata:
     """The model of a group document. Its consolidated metadata is kept, as a member it does not look into."""
-    extra = _read_extra(document, _GROUP_OPTIONAL)
+    extra = _read_extra(document, _GROUP_KNOWN)
     if "consolidated_metadata" in document:
         extra["consolidated_metadata"] = document["consolidated_metadata"]
     return GroupMetadata(attributes=read_attributes(document.get("attributes", {})), extra_fields=extra, zarr_format=3)
@@ -122,6 +109,29 @@ def write_group(metadata: GroupMetadata) -> dict[str, Any]:
     """The group document of a model."""
     head = {"zarr_format": 3, "node_type": "group", "attributes": dict(metadata.attributes)}
     return head | dict(metadata.extra_fields)
+
+
+@remembered
+def _read_cells(members: Any) -> dict[str, Any]:
+    """What the members ``_CELLS`` say: all that chunks need, but no names and attributes."""
+    lengths, spec, grid, key_encoding, fill_value, codecs = members
+    shape = read_lengths(lengths, "shape", least=0)
+    data_type = DataType.read(_read_known(spec, "data_type"))
+    if not isinstance(codecs, list) or not codecs:
+        raise MetadataError("codecs has to be a list with at least one codec", field="codecs")
+    if fill_value is None:
+        raise MetadataError("fill_value is null, which Zarr v3 does not allow", field="fill_value")
+    pipeline = tuple(_read_codec(codec, f"codecs[{i}]", data_type) for i, codec in enumerate(codecs))
+    if data_type.name == "structured":
+        fill_value = read_structured_fill(data_type, fill_value, _endian(pipeline))
+    return {
+        "shape": shape,
+        "data_type": data_type,
+        "chunk_grid": _read_grid(grid, shape),
+        "chunk_key_encoding": _read_key_encoding(key_encoding),
+        "codecs": pipeline,
+        "fill_value": fill_value,
+    }
 
 
 def _read_known(value: Any, place: str) -> NamedConfig:
@@ -161,13 +171,15 @@ def _endian(codecs: tuple[NamedConfig, ...]) -> str | None:
 def _read_transformers(document: Mapping[str, Any]) -> dict[str, Any]:
     """Storage transformers to be kept: none is defined, and one that has to be understood cannot be."""
     value = document.get("storage_transformers", [])
+    if value == []:
+        return {}
     if not isinstance(value, list) or not all(
         isinstance(item, dict) and item.get("must_understand") is False for item in value
     ):
         raise UnsupportedError(
             "the array has storage transformers, of which none is defined", field="storage_transformers"
         )
-    return {"storage_transformers": value} if value else {}
+    return {"storage_transformers": value}
 
 
 def _refuse_others_parts(metadata: ArrayMetadata) -> None:
@@ -267,7 +279,9 @@ def _read_key_encoding(value: Any) -> ChunkKeyEncoding:
 
 def _read_extra(document: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     """Members we do not know: kept where the document says they may be ignored, refused otherwise."""
-    extra = {name: value for name, value in document.items() if name not in known | _HEAD}
+    if document.keys() <= known:
+        return {}
+    extra = {name: value for name, value in document.items() if name not in known}
     for name, value in extra.items():
         if not (isinstance(value, dict) and value.get("must_understand") is False):
             raise UnsupportedError(

@@ -8,30 +8,26 @@ from typing import Any
 
 import dask.array as da
 
-from daskzarr.array_handle import ArrayHandle
 from daskzarr.begin import Endings, begin_write
-from daskzarr.configured import traffic_to
+from daskzarr.begin_tree import NewTree, begin_tree_beside, is_staged
 from daskzarr.create import write_new_group
 from daskzarr.errors import NodeExistsError
 from daskzarr.graph.generation import note_write
-from daskzarr.graph.write import ArrayWrite, Part, Write, write_arrays
-from daskzarr.hierarchy import StoredArray, StoredGroup, read_node
-from daskzarr.hierarchy.documents import node_exists, set_document
+from daskzarr.graph.write import Write, write_arrays
+from daskzarr.hierarchy import StoredGroup, read_node
+from daskzarr.hierarchy.documents import node_exists
 from daskzarr.hierarchy.notes import notes_of
-from daskzarr.hierarchy.publishing import note_above
-from daskzarr.hierarchy.staging import Staged, begin_stage, recover, stage, swap
-from daskzarr.journal import OVERWRITE, forget
+from daskzarr.hierarchy.staging import recover
+from daskzarr.journal import forget
 from daskzarr.metadata import GroupMetadata
-from daskzarr.metadata.documents import write_metadata
-from daskzarr.metadata.json_text import format_object
 from daskzarr.nodes import update_attributes
 from daskzarr.ome.documents import FORMAT_OF, Version
 from daskzarr.prepare import Prepared, WriteOptions, divide
 from daskzarr.prepare_new import prepare_new
 from daskzarr.receipt import Written
-from daskzarr.regions import place_blocks, reads_from
+from daskzarr.regions import place_blocks
 from daskzarr.settings import ArraySettings, new_array_metadata
-from daskzarr.stores import Location, MovingStore
+from daskzarr.stores import Location
 
 
 @dataclass(frozen=True)
@@ -56,20 +52,6 @@ class Publish:
         update_attributes(self.target.place, self.target.attributes, zarr_format=FORMAT_OF[self.target.version])
 
 
-@dataclass(frozen=True)
-class Replace:
-    """What is left to do once all levels are written beside the place: the image is put there, the old node goes."""
-
-    staged: Staged
-    levels: tuple[StoredArray, ...]
-
-    def __call__(self, written: Written) -> None:
-        """End the write."""
-        swap(self.staged)
-        for level in self.levels:
-            note_above(level)
-
-
 def write_image(target: Target, levels: Sequence[tuple[da.Array, ArraySettings, WriteOptions]]) -> Write:
     """The write of a new image; what is there already is an error, or what was begun before.
 
@@ -92,16 +74,15 @@ def overwrite_image(
 ) -> Write:
     """The write of an image in the place of whatever is there. That goes last, if the store can move things."""
     place = target.place
-    beside = notes_of(place)
-    recover(place, beside)
+    recover(place, notes_of(place))
     prepared = [
         _prepare(arr, place / str(n), settings, replace(options, journal=False), target.version)
         for n, (arr, settings, options) in enumerate(levels)
     ]
-    # As for an array: without compute the documents are wanted at once; where nothing can be moved, staging is copying.
-    movable = beside is not None and isinstance(place.store, MovingStore)
-    if reads_from(source, place) or (movable and compute and node_exists(place)):
-        return _begin_staged(prepared, target, stage(place, beside, OVERWRITE))
+    if is_staged(place, [source], compute=compute):
+        # What is put in its place in one step can say at once that it is an image.
+        group = GroupMetadata(attributes=dict(target.attributes), zarr_format=FORMAT_OF[target.version])
+        return write_arrays(*begin_tree_beside(NewTree(place, {"": group}, tuple(prepared))))
     _write_group(target, overwrite=True)
     return _begin(prepared, target)
 
@@ -142,25 +123,3 @@ def _begin(prepared: Sequence[Prepared], target: Target) -> Write:
     pairs = [begin_write(each) for each in prepared]
     endings = tuple(ending for _, ending in pairs if ending is not None)
     return write_arrays([write for write, _ in pairs], Publish(Endings(endings), target))
-
-
-def _begin_staged(prepared: Sequence[Prepared], target: Target, staged: Staged) -> Write:
-    """Write all documents beside the place, the image's too; the write of all cells, that puts them there."""
-    place = target.place
-    note_write(place.store.url, place.path)
-    forget(place, notes_of(place))
-    metadata = GroupMetadata(attributes=dict(target.attributes), zarr_format=FORMAT_OF[target.version])
-    folder = begin_stage(staged, metadata)
-    writes = []
-    for n, each in enumerate(prepared):
-        home = folder / str(n)
-        for name, document in write_metadata(each.metadata, top=False).items():
-            set_document(home, name, format_object(document))
-        handle = ArrayHandle.of(
-            StoredArray(home, each.metadata),
-            write_empty_chunks=each.options.write_empty_chunks,
-            traffic=traffic_to(home.store),
-        )
-        writes.append(ArrayWrite(handle, tuple(Part(arr, owners) for arr, owners in each.parts)))
-    levels = tuple(StoredArray(place / str(n), each.metadata) for n, each in enumerate(prepared))
-    return write_arrays(writes, Replace(staged, levels))

@@ -1,6 +1,20 @@
-"""Datasets of xarray from stored groups: the engine ``"daskzarr"``, and ``open_zarr`` and ``open_mfdataset`` by it."""
+"""Datasets of xarray from stored groups, and stored groups from datasets: the engine ``"daskzarr"``, and verbs."""
 
+from daskzarr.xarray.accessors import TreeWriter, Writer
 from daskzarr.xarray.engine import DaskzarrBackendEntrypoint
+from daskzarr.xarray.taking_over import install, uninstall
 from daskzarr.xarray.verbs import glob, open_mfdataset, open_zarr
+from daskzarr.xarray.writing import plan, to_zarr
 
-__all__ = ["DaskzarrBackendEntrypoint", "glob", "open_mfdataset", "open_zarr"]
+__all__ = [
+    "DaskzarrBackendEntrypoint",
+    "TreeWriter",
+    "Writer",
+    "glob",
+    "install",
+    "open_mfdataset",
+    "open_zarr",
+    "plan",
+    "to_zarr",
+    "uninstall",
+]

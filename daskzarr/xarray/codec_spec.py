@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from daskzarr.codecs.registry import codec_class
@@ -54,17 +55,18 @@ def _spelled(codec: Any) -> Any:
 
 def codecs_of(array: StoredArray) -> dict[str, Any]:
     """``filters``, ``compressors`` and, for Zarr v3, ``serializer``; with shards those of the inner chunks."""
-    configs = list(array.metadata.codecs)
-    shards = next((config for config in configs if config.name == _SHARDS), None)
-    if shards is not None:
-        configs = [NamedConfig.read(each, "codecs") for each in shards.configuration["codecs"]]
+    configs: Sequence[NamedConfig] = array.metadata.codecs
+    for config in configs:
+        if config.name == _SHARDS:
+            configs = [NamedConfig.read(each, "codecs") for each in config.configuration["codecs"]]
+            break
     found: dict[str, list[CodecSpec]] = {"array_to_array": [], "array_to_bytes": [], "bytes_to_bytes": []}
     old = array.metadata.zarr_format == 2
     for config in configs:
         if old and (config.internal or config.name in ("transpose", "bytes")):
             continue  # the order and the byte order, which v2 spells elsewhere
         kind = getattr(codec_class(config.name), "kind", "bytes_to_bytes")
-        found[kind].append(CodecSpec(_as_v2(config) if old else config.write()))
+        found[kind].append(CodecSpec(_own(_as_v2(config) if old else config.write(), config)))
     if old:
         filters = [*found["array_to_array"], *found["array_to_bytes"]]
         return {"filters": tuple(filters), "compressors": tuple(found["bytes_to_bytes"]) or None}
@@ -74,6 +76,16 @@ def codecs_of(array: StoredArray) -> dict[str, Any]:
         "serializer": serializer,
         "compressors": tuple(found["bytes_to_bytes"]),
     }
+
+
+def _own(spelled: dict[str, Any], config: NamedConfig) -> dict[str, Any]:
+    """A codec's spelling that shares nothing with the metadata, which arrays have in common: users may change it."""
+    if not any(isinstance(value, (dict, list)) for value in config.configuration.values()):
+        return spelled
+    try:
+        return deepcopy(spelled)
+    except RecursionError:
+        return spelled  # nested too deeply for any codec there is
 
 
 def _as_v2(config: NamedConfig) -> dict[str, Any]:

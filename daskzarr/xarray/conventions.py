@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,28 +53,30 @@ def variable_of(array: StoredArray, *, mask: bool | None = None, blocks: Any = N
     {'y': 2, 'x': 3}
     """
     dims = dimensions_of(array)
+    metadata = array.metadata
     cells = StoredCells(array, generation_of(array.location.store.url, array.location.path))
-    old = array.metadata.zarr_format == 2
+    old = metadata.zarr_format == 2
     attributes = without_netcdfs(array.attrs) if old else dict(array.attrs)
-    objects = array.objects
+    objects, inner = array.objects, metadata.inner_chunk_shape
     encoding: dict[str, Any] = {
-        "chunks": array.chunks,
+        "chunks": inner or objects,
         "preferred_chunks": dict(zip(dims, objects, strict=True)),
-        "shards": None if array.metadata.inner_chunk_shape is None else objects,
+        "shards": None if inner is None else objects,
         **codecs_of(array),
     }
     if cells.dtype.kind == "T":
         encoding["dtype"] = cells.dtype
     if old if mask is None else mask:
-        if array.metadata.fill_value is not None:
+        if metadata.fill_value is not None:
             attributes[MASK] = array.fill_value
     else:
-        if array.metadata.zarr_format == 3:
+        if metadata.zarr_format == 3:
             encoding["fill_value"] = array.fill_value
         if MASK in attributes:
             attributes[MASK] = decode_mask_value(attributes[MASK], array.dtype)
     if blocks is None:
-        return Variable(dims, indexing.LazilyIndexedArray(cells), attributes, encoding)
+        data = indexing.LazilyIndexedArray(cells, _everything(len(dims)))
+        return Variable(dims, data, attributes, encoding, fastpath=True)
     if isinstance(blocks, Mapping):
         blocks = tuple(blocks.get(dim, length) for dim, length in zip(dims, objects, strict=True))
     data = from_zarr(array, chunks=blocks)
@@ -126,7 +129,7 @@ def decode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
         if dtype.kind == "S":
             return base64.b64decode(value, validate=True)
         if dtype.kind == "f" and isinstance(value, str):
-            return dtype.type(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
+            return _decode_float(value, dtype)
         if dtype.kind == "c" and isinstance(value, (list, tuple)):
             return dtype.type(complex(*(decode_mask_value(part, np.dtype("f8")) for part in value)))
         if dtype.kind in "UTO":
@@ -136,6 +139,18 @@ def decode_mask_value(value: Any, dtype: np.dtype[Any]) -> Any:
         return dtype.type(value)
     except (ValueError, TypeError, struct.error, OverflowError) as error:
         raise MetadataError(f"{short(value)} is no {MASK} of {dtype}: {error}", field=MASK) from None
+
+
+@lru_cache(maxsize=64)  # variables of a dataset mostly have the same one
+def _decode_float(value: str, dtype: np.dtype[Any]) -> Any:
+    """A number from its bits."""
+    return dtype.type(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
+
+
+@lru_cache(maxsize=64)
+def _everything(ndim: int) -> indexing.BasicIndexer:
+    """The indexer of all cells."""
+    return indexing.BasicIndexer((slice(None),) * ndim)
 
 
 def without_netcdfs(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class StoredCells(BackendArray):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         found = {**self.__dict__, "handle": self.handle}
-        del found["_array"]
+        found.pop("_array", None)  # what was pickled once has none
         return found
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:

@@ -12,7 +12,7 @@ from xarray.backends.common import AbstractDataStore
 from xarray.core.utils import FrozenDict
 
 from daskzarr.errors import MetadataError, NodeNotFoundError, raise_from
-from daskzarr.hierarchy import StoredGroup, open_group
+from daskzarr.hierarchy import StoredArray, StoredGroup, open_group
 from daskzarr.metadata import ZarrFormat
 from daskzarr.xarray.conventions import dimensions_of, variable_of, without_netcdfs
 
@@ -41,13 +41,17 @@ class GroupStore(AbstractDataStore):  # type: ignore[misc]
         """The arrays directly in the group."""
         arrays = self.group.arrays(without=self._without)
         variables = {
-            name: variable_of(
-                array, mask=self._mask, blocks=None if dimensions_of(array) in ((), (name,)) else self._blocks
-            )
+            name: variable_of(array, mask=self._mask, blocks=self._blocks_of(name, array))
             for name, array in arrays.items()
         }
         found: Mapping[str, Variable] = FrozenDict(variables)
         return found
+
+    def _blocks_of(self, name: str, array: StoredArray) -> Any:
+        """How the dask array of an array is cut; None where there is none."""
+        if self._blocks is None:
+            return None
+        return None if dimensions_of(array) in ((), (name,)) else self._blocks
 
     def get_attrs(self) -> Mapping[str, Any]:
         """The group's attributes."""
