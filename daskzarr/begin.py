@@ -20,6 +20,7 @@ from daskzarr.hierarchy import StoredArray, open_array, writable
 from daskzarr.hierarchy.documents import put_documents
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.publishing import note_above, publish_metadata
+from daskzarr.hierarchy.registers import amended_together
 from daskzarr.hierarchy.staging import Staged, begin_stage, swap
 from daskzarr.journal import Journal, begin, forget, journals_of
 from daskzarr.metadata import ArrayMetadata
@@ -75,8 +76,9 @@ class Endings:
 
     def __call__(self, written: Written) -> None:
         """End the writes."""
-        for ending in self.endings:
-            ending(written)
+        with amended_together():
+            for ending in self.endings:
+                ending(written)
 
 
 _grown: set[str] = set()

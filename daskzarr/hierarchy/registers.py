@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daskzarr.errors import DaskZarrError, raise_from
 from daskzarr.hierarchy.documents import ancestors, finish, get_document, set_document, store_error, writable
@@ -26,6 +27,32 @@ class Register:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What is to be noted of many nodes: the registers above each place, and new documents by register and path."""
+
+    above: dict[tuple[str, str, frozenset[ZarrFormat]], list[Register]] = field(default_factory=dict)
+    documents: dict[tuple[str, str, str], tuple[Register, dict[str, Documents]]] = field(default_factory=dict)
+
+
+_together = threading.local()
+
+
+@contextlib.contextmanager
+def amended_together() -> Iterator[None]:
+    """Within it, what this thread amends is noted at the end, by one change of each register: many nodes are one."""
+    if getattr(_together, "changes", None) is not None:
+        yield
+        return
+    changes = _together.changes = _Changes()
+    try:
+        yield
+    finally:
+        _together.changes = None
+        for register, documents in changes.documents.values():
+            _revise(register, register.location, documents, replace=False)
+
+
 def register_of_v3(location: Location, document: Document | None) -> Iterator[Register]:
     """The register in a group's document, if it has consolidated metadata; what is wrong with them is an error."""
     if document is not None and document.get(CONSOLIDATED_MEMBER) is not None:
@@ -41,6 +68,17 @@ def register_of_v2(location: Location) -> Iterator[Register]:
 
 def registers_above(location: Location, formats: Iterable[ZarrFormat]) -> list[Register]:
     """The registers of these formats in the groups above a node."""
+    changes: _Changes | None = getattr(_together, "changes", None)
+    if changes is None:
+        return _find_above(location, formats)
+    key = (location.store.url, location.path.rpartition("/")[0], frozenset(formats))
+    if key not in changes.above:
+        changes.above[key] = _find_above(location, formats)
+    return changes.above[key]
+
+
+def _find_above(location: Location, formats: Iterable[ZarrFormat]) -> list[Register]:
+    """The same, as they are in the store."""
     found: list[Register] = []
     for above in ancestors(location):
         if 3 in formats:
@@ -58,7 +96,12 @@ def enter(registers: Iterable[Register], location: Location, nodes: Mapping[str,
 
 def amend(registers: Iterable[Register], location: Location, documents: Documents) -> None:
     """Note new documents of a node, and leave alone what is below it."""
+    changes: _Changes | None = getattr(_together, "changes", None)
     for register in registers:
+        if changes is not None:
+            key = (register.location.store.url, register.location.path, register.name)
+            changes.documents.setdefault(key, (register, {}))[1][location.path] = documents
+            continue
         _revise(register, location, {location.path: documents}, replace=False)
 
 
