@@ -19,9 +19,11 @@ from daskzarr import (
     MetadataError,
     NodeNotFoundError,
     StoreError,
+    consolidate,
     create_array,
     from_zarr,
     open_array,
+    open_group,
     to_zarr,
 )
 from daskzarr.appending import append
@@ -419,3 +421,17 @@ def test_on_a_cluster(client, growing):
     regions = [np.s_[:7], np.s_[7:, :5], np.s_[7:, 5:]]
     store([x[region] for region in regions], [target] * 3, regions=regions)
     np.testing.assert_array_equal(read(target), VALUES)
+
+
+def test_appended_arrays_change_the_consolidated_metadata_above_them_once():
+    recorder = RecordingStore(MappingStore({}))
+    names = [f"a{i}" for i in range(5)]
+    for name in names:
+        to_zarr(da.arange(4, chunks=2), recorder, name)
+    consolidate(recorder)
+    before = recorder.keys("set").count("zarr.json")
+    store([da.arange(4, 7, chunks=2)] * 5, [(recorder, name) for name in names], append=[0] * 5)
+    assert recorder.keys("set").count("zarr.json") == before + 1
+    group = open_group(recorder)
+    assert group.consolidated is not None
+    assert {name: group[name].shape for name in names} == dict.fromkeys(names, (7,))
