@@ -29,7 +29,8 @@ def test_equal_values_are_read_once():
 @pytest.mark.parametrize(("one", "other"), [(0, False), (0, 0.0), (1, True), (1.0, 1), ("1", 1), ([], {}), (0.0, -0.0)])
 def test_values_that_only_look_alike_are_read_each(one, other):
     reading, asked = counted(lambda value: repr(value))
-    assert reading([one]) == repr([one]) and reading([other]) == repr([other])
+    assert reading([one]) == repr([one])
+    assert reading([other]) == repr([other])
     assert len(asked) == 2
 
 
@@ -38,7 +39,8 @@ def test_what_is_read_is_a_copy():
     value = [1, [2]]
     given = reading(value)
     value[1].append(3)
-    assert given == (1, [2]) and asked[0] is not value
+    assert given == (1, [2])
+    assert asked[0] is not value
 
 
 def test_errors_are_not_remembered():
