@@ -114,7 +114,7 @@ CASES: dict[str, Callable[[str], Contenders]] = {
     "write": write,
 }
 # The most that a case may take of the time of zarr-python; without a limit it is only told.
-LIMITS = {"open_v3": 0.5, "compute": 1.0, "write": 1.0}
+LIMITS = {"open_v3": 1 / 2, "compute": 1 / 5, "write": 1 / 3}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -96,7 +96,17 @@ class _Source(DataSource):  # type: ignore[misc]
     """What an entry of an older catalog makes, which asks a reader for what it gives."""
 
     version = "1"
-    reader: Any
+    opens: ClassVar[Any]
+
+    def __init__(
+        self,
+        urlpath: Any,
+        storage_options: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(storage_options=storage_options, metadata=metadata)
+        self.reader = self.opens(Zarr(urlpath, storage_options=storage_options), **settings)
 
     def to_dask(self) -> Any:
         """What is stored, to be computed by Dask."""
@@ -124,16 +134,7 @@ class DaskzarrSource(_Source):
 
     container = "xarray"
     name = "daskzarr"
-
-    def __init__(
-        self,
-        urlpath: Any,
-        storage_options: Mapping[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(storage_options=storage_options, metadata=metadata)
-        self.reader = DaskzarrDataset(Zarr(urlpath, storage_options=storage_options), **settings)
+    opens = DaskzarrDataset
 
     def read(self) -> Any:
         """The dataset, with all its cells in memory."""
@@ -167,17 +168,8 @@ class DaskzarrArraySource(_Source):
 
     container = "ndarray"
     name = "daskzarr_array"
+    opens = DaskzarrArray
     partition_access = True
-
-    def __init__(
-        self,
-        urlpath: Any,
-        storage_options: Mapping[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(storage_options=storage_options, metadata=metadata)
-        self.reader = DaskzarrArray(Zarr(urlpath, storage_options=storage_options), **settings)
 
     def read(self) -> Any:
         """The array in memory."""

@@ -1,4 +1,4 @@
-"""Readers that know what they gave before: the same for the same value, never for another, and nothing shared to change."""
+"""Readers that know what they gave before: the same for the same value, never for another; nothing is shared."""
 
 import numpy as np
 import pytest
