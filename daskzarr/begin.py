@@ -30,6 +30,7 @@ from daskzarr.prepare import Prepared, home_of
 from daskzarr.receipt import Written
 from daskzarr.resizing import REACH
 from daskzarr.stores import Location, SweepStore
+from daskzarr.stores.overlap import overlapped
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,18 @@ def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
     return write, _ending(prepared, only is None)
 
 
+def begin_each(prepared: Sequence[Prepared]) -> list[tuple[ArrayWrite, Ending | None]]:
+    """Begin writes of arrays, several at once where the store, that of the first, keeps one waiting."""
+    if not prepared:
+        return []
+    store = prepared[0].place.store
+    with overlapped(store, begin_write, prepared, traffic_to(store)) as begun:
+        return list(begun)
+
+
 def begin_all(prepared: Sequence[Prepared]) -> Write:
     """The write of everything that one call writes; nothing of it has run, but for the documents."""
-    begun = [begin_write(each) for each in prepared]
+    begun = begin_each(prepared)
     endings = [ending for _, ending in begun if ending is not None]
     return write_arrays([write for write, _ in begun], Endings(tuple(endings)) if endings else None)
 

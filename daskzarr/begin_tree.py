@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dask.array as da
 
 from daskzarr.array_handle import ArrayHandle
-from daskzarr.begin import Ending, begin_write
+from daskzarr.begin import Ending, begin_each
 from daskzarr.configured import traffic_to
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.write import ArrayWrite, Part
@@ -96,7 +96,7 @@ def begin_tree(tree: NewTree, *, overwrite: bool) -> list[tuple[ArrayWrite, Endi
     write_groups_above(site)
     for path in tree.groups:
         put_documents(place / path, documents[path])
-    begun = [begin_write(each) for each in tree.arrays]
+    begun = begin_each(tree.arrays)
     _put_consolidated(place, documents, tree.top)
     _enter(site.registers, place, {(place / path).path: found for path, found in documents.items()}, site.missing)
     _consolidate(tree.top, place, site.registers)

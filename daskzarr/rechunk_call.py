@@ -25,6 +25,7 @@ from daskzarr.rechunk_target import chunks_for, rechunked_metadata, shards_for, 
 from daskzarr.regions import check_array
 from daskzarr.settings import ArraySettings, check_zarr_format, new_array_metadata
 from daskzarr.stores import Location, durable, locate
+from daskzarr.translation import check_missing_values
 from daskzarr.workers import workers_now
 
 
@@ -50,6 +51,7 @@ class Call:
         )
         options = WriteOptions.among({name: value for name, value in given.items() if name != "max_mem"})
         self.options = options
+        self.missing_values = check_missing_values(given["missing_values"])
         self.limits = _limits(given["max_mem"], given["cost"], given["stages"])
         for name in ("keep_scratch", "overwrite", "compute", "consolidated", "progress"):
             value = given[name]
@@ -134,9 +136,8 @@ class Call:
             shards = None
         said = shards_for(before, settings.shards, chunks, path)
         shards = shards if said is None else said
-        return rechunked_metadata(
-            before, replace(settings, chunks=chunks, shards=shards), self.given["dtype"], self.zarr_format
-        )
+        wanted = replace(settings, chunks=chunks, shards=shards)
+        return rechunked_metadata(before, wanted, self.given["dtype"], self.zarr_format, self.missing_values)
 
     def plan(self, path: str, source: Source) -> RechunkPlan:
         """The plan for one array."""

@@ -12,9 +12,10 @@ from daskzarr.array_handle import ArrayHandle
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.errors import MetadataError, short
 from daskzarr.metadata import ArrayMetadata, ZarrFormat, fill_json
+from daskzarr.metadata.missing_values import respell_mask
 from daskzarr.metadata.shards import shard_config
 from daskzarr.settings import ArraySettings, new_array_metadata
-from daskzarr.translation import translate, unsharded
+from daskzarr.translation import MissingValues, carried, translate, unsharded
 
 SAME = "source"
 """Compressors, chunks or shards that are those of the source."""
@@ -22,7 +23,11 @@ _CODECS = ("codecs", "compressors", "compressor", "filters", "serializer", "orde
 
 
 def rechunked_metadata(
-    metadata: ArrayMetadata, settings: ArraySettings, dtype: Any, zarr_format: ZarrFormat
+    metadata: ArrayMetadata,
+    settings: ArraySettings,
+    dtype: Any,
+    zarr_format: ZarrFormat,
+    missing_values: MissingValues = "xarray",
 ) -> ArrayMetadata:
     """The metadata of the target.
 
@@ -37,6 +42,8 @@ def rechunked_metadata(
         To store; None: that of the source.
     zarr_format
         Of the target.
+    missing_values
+        As for :func:`daskzarr.convert`.
 
     Raises
     ------
@@ -45,16 +52,21 @@ def rechunked_metadata(
     """
     chosen = without_same(settings)
     if dtype is None and not set(chosen.chosen()) & set(_CODECS):
-        return _with_its_codecs(metadata, settings, zarr_format)
+        return _with_its_codecs(metadata, settings, zarr_format, missing_values)
+    metadata = carried(metadata, zarr_format, missing_values)
     names = metadata.dimension_names
     own = replace(chosen, dimension_names=names, attributes=metadata.attributes or None)
     stored = metadata.data_type.dtype if dtype is None and metadata.data_type.variable is None else dtype
     found = new_array_metadata(
         own, shape=metadata.shape, dtype=metadata.data_type if stored is None else stored, zarr_format=zarr_format
     )
+    same = found.data_type == metadata.data_type
+    if zarr_format != 2 and not same:
+        found = replace(found, attributes=respell_mask(found.attributes, metadata.data_type, found.data_type))
+    if zarr_format == 2 and metadata.fill_value is None:
+        return replace(found, fill_value=None)
     if zarr_format == "n5" or metadata.fill_value is None:
         return found
-    same = found.data_type == metadata.data_type
     return replace(found, fill_value=metadata.fill_value if same else fill_json(found.data_type, metadata.fill_scalar))
 
 
@@ -64,14 +76,16 @@ def without_same(settings: ArraySettings) -> ArraySettings:
     return replace(settings, compressors="auto") if same else settings
 
 
-def _with_its_codecs(metadata: ArrayMetadata, settings: ArraySettings, zarr_format: ZarrFormat) -> ArrayMetadata:
+def _with_its_codecs(
+    metadata: ArrayMetadata, settings: ArraySettings, zarr_format: ZarrFormat, missing_values: MissingValues
+) -> ArrayMetadata:
     """The same array in other chunks, by the same codecs."""
     grid_settings = ArraySettings(chunks=settings.chunks, shards=settings.shards)
     grid = new_array_metadata(grid_settings, shape=metadata.shape, dtype="u1", zarr_format=zarr_format).chunk_grid
     plain, _ = unsharded(metadata)
     # A format that has no chunks of different lengths is left, or come to, with chunks of one.
     regular = grid if isinstance(grid, RegularGrid) else plain.chunk_grid
-    found, _ = translate(replace(plain, chunk_grid=regular), zarr_format)
+    found, _ = translate(replace(plain, chunk_grid=regular), zarr_format, missing_values)
     if settings.shards is not None:
         inner = new_array_metadata(
             ArraySettings(chunks=settings.chunks), shape=metadata.shape, dtype="u1", zarr_format=zarr_format

@@ -20,6 +20,7 @@ from daskzarr.rechunk_plan import CostModel, RechunkPlan, RechunkPlans
 from daskzarr.rechunk_prepare import begin, clear
 from daskzarr.rechunk_target import SAME
 from daskzarr.size_text import format_size
+from daskzarr.translation import MissingValues
 
 _PATIENCE = 60.0  # seconds for tasks of a job that failed to end, before its scratch goes
 
@@ -67,6 +68,7 @@ def rechunk(
     codecs: Any = None,
     order: str = "C",
     zarr_format: ZarrFormat | None = None,
+    missing_values: MissingValues = "xarray",
     max_mem: int | str | None = None,
     scratch: Any = None,
     scratch_options: Mapping[str, Any] | None = None,
@@ -111,6 +113,9 @@ def rechunk(
         of a new array.
     zarr_format
         Of the target. Default None: that of the source; 3 for a dask array.
+    missing_values
+        What becomes of the value of missing cells in another format: ``"xarray"`` or ``"keep"``, as for
+        :func:`convert`. Default ``"xarray"``: the same cells are missing to xarray.
     max_mem
         Bytes a task may need beside what Python itself needs, or text such as ``"1 GiB"``: a worker with two threads
         has two tasks. Default None: half of a worker's memory for each of its threads, 2 GiB at most.

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from daskzarr.chunk_grid import RegularGrid
 from daskzarr.chunk_key import ChunkKeyEncoding
 from daskzarr.codec_settings import spelled
-from daskzarr.errors import MetadataError, UnsupportedError
+from daskzarr.errors import MetadataError, UnsupportedError, short
 from daskzarr.metadata import ArrayMetadata, NamedConfig, ZarrFormat, default_fill, n5, v2, v3
 from daskzarr.metadata.data_type import np_dtype_of_v2
+from daskzarr.metadata.missing_values import carry_missing, carry_scalar
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
 
+MissingValues = Literal["xarray", "keep"]
 _NOT_IN_V3 = {"base64", "categorize", "json2", "msgpack2", "pickle", "vlen-array"}
 _NOT_IN_V2 = {"cast_value", "conditional", "n5_default", "packbits", "reshape", "scale_offset", "zfp"}
 
 
-def translate(metadata: ArrayMetadata, zarr_format: ZarrFormat) -> tuple[ArrayMetadata, bool]:
-    """The metadata of the same array in another format, and whether its chunks can be copied as they are.
+def translate(
+    metadata: ArrayMetadata, zarr_format: ZarrFormat, missing_values: MissingValues = "xarray"
+) -> tuple[ArrayMetadata, bool]:
+    """The metadata of the same array in another format, and whether its stored chunks are the same bytes there.
+
+    ``missing_values`` is as for :func:`daskzarr.convert`. Chunks that are not stored may read as something else there.
 
     Raises
     ------
@@ -28,6 +34,7 @@ def translate(metadata: ArrayMetadata, zarr_format: ZarrFormat) -> tuple[ArrayMe
     """
     if metadata.zarr_format == zarr_format:
         return metadata, True
+    metadata = carried(metadata, zarr_format, missing_values)
     if zarr_format == "n5":
         return _to_n5(metadata), False
     if metadata.zarr_format == "n5":
@@ -35,6 +42,19 @@ def translate(metadata: ArrayMetadata, zarr_format: ZarrFormat) -> tuple[ArrayMe
     found, same = _to_v3(metadata) if zarr_format == 3 else _to_v2(metadata)
     (v3.write_array if zarr_format == 3 else v2.write_array)(found)  # what cannot be said is refused here
     return found, same
+
+
+def carried(metadata: ArrayMetadata, zarr_format: ZarrFormat, missing_values: MissingValues) -> ArrayMetadata:
+    """The array with dimensions and missing values as another format says them, in the format it is in."""
+    metadata = carry_scalar(metadata, zarr_format)
+    return metadata if missing_values == "keep" else carry_missing(metadata, zarr_format)
+
+
+def check_missing_values(value: Any) -> MissingValues:
+    """The setting, if it is one."""
+    if not isinstance(value, str) or value not in get_args(MissingValues):
+        raise MetadataError(f"missing_values is {short(value)}; it can be 'xarray' or 'keep'", field="missing_values")
+    return value  # type: ignore[return-value]
 
 
 def _to_v3(metadata: ArrayMetadata) -> tuple[ArrayMetadata, bool]:
@@ -126,11 +146,13 @@ def _to_n5(metadata: ArrayMetadata) -> ArrayMetadata:
 
 def _from_n5(metadata: ArrayMetadata, zarr_format: ZarrFormat) -> ArrayMetadata:
     """From N5: blocks become chunks, the compression a compressor."""
-    options = dict(n5.write_array(metadata)["compression"])
+    plain = replace(metadata, fill_value=default_fill(metadata.data_type))
+    options = dict(n5.write_array(plain)["compression"])
     kind = options.pop("type")
     settings = ArraySettings(
         chunks=metadata.chunk_grid.chunk_shape,
         compressor=_compressor_of_n5(kind, options),
+        fill_value=None if metadata.fill_value is None else metadata.fill_scalar,
         dimension_names=metadata.dimension_names,
         attributes=metadata.attributes,
     )

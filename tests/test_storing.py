@@ -426,11 +426,12 @@ def test_on_a_cluster(client, growing):
 def test_appended_arrays_change_the_consolidated_metadata_above_them_once():
     recorder = RecordingStore(MappingStore({}))
     names = [f"a{i}" for i in range(5)]
-    for name in names:
-        to_zarr(da.arange(4, chunks=2), recorder, name)
-    consolidate(recorder)
-    before = recorder.keys("set").count("zarr.json")
-    store([da.arange(4, 7, chunks=2)] * 5, [(recorder, name) for name in names], append=[0] * 5)
+    with dask.config.set(scheduler="threads"):
+        for name in names:
+            to_zarr(da.arange(4, chunks=2), recorder, name)
+        consolidate(recorder)
+        before = recorder.keys("set").count("zarr.json")
+        store([da.arange(4, 7, chunks=2)] * 5, [(recorder, name) for name in names], append=[0] * 5)
     assert recorder.keys("set").count("zarr.json") == before + 1
     group = open_group(recorder)
     assert group.consolidated is not None

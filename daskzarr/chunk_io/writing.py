@@ -172,7 +172,11 @@ def _put(handle: ArrayHandle, ready: _Ready, terms: Terms) -> Receipt:
 
 
 def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> list[Receipt]:
-    """Copy the stored chunks of a box as they are to an array of the same grid and codecs."""
+    """Copy the stored chunks of a box as they are to an array of the same grid and codecs.
+
+    Chunks that are not there are left out; if the target stores empty chunks, they are written, full of the source's
+    fill value.
+    """
     chunks = [part.chunk for part in source.grid.project(box)]
     with (
         source.traffic.gate,
@@ -184,7 +188,8 @@ def copy_box(source: ArrayHandle, target: ArrayHandle, box: Box) -> list[Receipt
 
 
 def _stored(source: ArrayHandle, target: ArrayHandle, chunks: Sequence[tuple[int, ...]]) -> Iterator[_Ready]:
-    """Chunks of an array as they are to be stored in another one; those that are not there are left out."""
+    """Chunks of an array as they are to be stored in another one."""
+    empty: Buffer | None = None
     keys = [source.key(chunk) for chunk in chunks]
     values = get_many(source.store, keys, source.traffic)
     for chunk, key in zip(chunks, keys, strict=True):
@@ -193,5 +198,9 @@ def _stored(source: ArrayHandle, target: ArrayHandle, chunks: Sequence[tuple[int
             data = next(values)
         except Exception as error:
             raise_from(source.failure("reading a chunk", error, key), error)
+        if data is None and target.write_empty_chunks:
+            if empty is None:
+                empty = target.pipeline.encode(source.fill.array(target.pipeline.spec.shape))
+            data = empty
         if data is not None:
             yield _Ready(target.key(chunk), data, started)

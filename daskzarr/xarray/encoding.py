@@ -14,9 +14,9 @@ from xarray.backends.zarr import encode_zarr_variable
 from daskzarr.errors import DaskZarrError, MetadataError, raise_from, short
 from daskzarr.metadata import ArrayMetadata, ZarrFormat
 from daskzarr.metadata.json_text import json_attributes
+from daskzarr.metadata.mask_value import MASK, encode_mask_value
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
 from daskzarr.xarray.asked import WrongTypeError
-from daskzarr.xarray.conventions import MASK, encode_mask_value
 
 _OF_ITS_SOURCE = ("source", "original_shape", "preferred_chunks")
 _ARRAY = ("shards", "filters", "serializer", "chunk_key_encoding")

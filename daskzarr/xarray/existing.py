@@ -19,7 +19,7 @@ from daskzarr.read import from_zarr
 from daskzarr.xarray.asked import Asked, UnknownNameError, WrongTypeError
 from daskzarr.xarray.conventions import NoDimensionsError, dimensions_of, variable_of
 from daskzarr.xarray.encoding import encode
-from daskzarr.xarray.losses import check_meaning, checked
+from daskzarr.xarray.losses import check_meaning, check_times, checked, uncut
 
 _NUMBERS = "biufcmM"
 
@@ -58,16 +58,24 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     _check_dtypes(name, known.decoded, variable)
     stored = known.decoded
     variable = checked(variable, name, stored.encoding, known.array.dtype, new=False)
+    variable = uncut(variable, name, known.array.dtype, text=known.array.metadata.data_type.name == "string")
     variable = variable.copy(deep=False)
     # A dtype without its note that it is of times would have them decoded and encoded as numbers.
     variable.encoding = dict(stored.encoding)
     encoded = encode(variable, name, zarr_format)
-    check_meaning(encoded, known.plain.attrs, name)
+    check_meaning(encoded, known.plain.attrs, name, times=variable.dtype.kind in "mMO")
+    stored_units = {key: known.plain.attrs[key] for key in ("units", "calendar") if key in known.plain.attrs}
+    check_times(variable, Variable(encoded.dims, encoded.data, stored_units), name)
     return encoded
 
 
 def _check_dtypes(name: Hashable, stored: Variable, new: Variable) -> None:
-    """Text and bytes of fixed length are cut where they do not fit."""
+    """Text and bytes of fixed length are cut where they do not fit; numbers are neither times nor text."""
+    of_times = stored.dtype.kind in "mM"
+    if of_times and new.dtype.kind not in (stored.dtype.kind, "O"):
+        raise _mismatch(name, stored, new)
+    if stored.dtype.kind in "TUS" and new.dtype.kind in _NUMBERS:
+        raise _mismatch(name, stored, new)
     easy = new.dtype.kind in _NUMBERS or new.dtype == object
     of_any_length = (new.dtype.kind in "UT" and stored.dtype.kind in "OT") or (
         new.dtype.kind == "S" and stored.dtype == object
@@ -111,8 +119,10 @@ def laid_out(
     return encoded
 
 
-def appended_at(arrays: Mapping[str, StoredArray], asked: Asked) -> dict[str, int]:
-    """Where an append begins, for each array that it makes longer.
+def appended_at(
+    arrays: Mapping[str, StoredArray], asked: Asked, given: Mapping[Hashable, Variable]
+) -> dict[str, int]:
+    """Where an append begins, for each array that it makes longer, which have to be all those of that dimension.
 
     An append that was killed at its very end has made some arrays longer and others not: it begins where the shortest
     ends, if it is to be gone on with.
@@ -131,11 +141,10 @@ def appended_at(arrays: Mapping[str, StoredArray], asked: Asked) -> dict[str, in
             f"append_dim={asked.append_dim!r} does not match any existing dataset dimensions {sizes}",
             field="append_dim",
         )
-    if asked.at is not None:
-        return dict.fromkeys(lengths, asked.at)
+    if asked.at is not None or (asked.options.resume and len(set(lengths.values())) > 1):
+        lengths = dict.fromkeys(lengths, min(lengths.values()) if asked.at is None else asked.at)
+    _check_all_grow(lengths, asked.append_dim, given)
     if len(set(lengths.values())) > 1:
-        if asked.options.resume:
-            return dict.fromkeys(lengths, min(lengths.values()))
         shown = ", ".join(f"{name} {length}" for name, length in sorted(lengths.items())[:4])
         raise AppendError(
             f"arrays differ in length along {asked.append_dim!r} ({shown}): an append was killed at its very end. The "
@@ -143,6 +152,27 @@ def appended_at(arrays: Mapping[str, StoredArray], asked: Asked) -> dict[str, in
             field="append_dim",
         )
     return lengths
+
+
+def _check_all_grow(lengths: Mapping[str, int], dim: Hashable, given: Mapping[Hashable, Variable]) -> None:
+    """A dimension has one length in all variables of a group, or nobody can open it as a dataset."""
+    names = {stored_name(name) for name, variable in given.items() if dim in variable.dims}
+    more = next((variable.sizes[dim] for variable in given.values() if dim in variable.dims), 0)
+    left = [name for name in lengths if name not in names]
+    if more and left:
+        raise MetadataError(
+            f"the stored {', '.join(map(repr, left[:4]))} would be shorter along {dim!r} than what is appended to, and "
+            "the group could not be opened as a dataset any more: append to all variables of the dimension at once",
+            field="append_dim",
+        )
+    new = [name for name in names if name not in lengths]
+    if max(lengths.values()) and new:
+        raise MetadataError(
+            f"{', '.join(map(repr, new[:4]))} would be new, and have no cells for the {max(lengths.values())} along "
+            f"{dim!r} that are stored: the group could not be opened as a dataset any more. Write it first by "
+            "mode='a', for all that is there",
+            field="append_dim",
+        )
 
 
 def check_duplicates(dataset: Dataset, known: Mapping[Hashable, Known], append_dim: Hashable, at: int) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from xarray import Variable
+import xarray as xr
+from xarray import Variable, conventions
 
 from daskzarr.errors import LossError, short
 
@@ -82,7 +83,7 @@ def checked(
     return variable
 
 
-def check_meaning(encoded: Variable, stored: Mapping[str, Any], name: Hashable) -> None:
+def check_meaning(encoded: Variable, stored: Mapping[str, Any], name: Hashable, *, times: bool) -> None:
     """Raise an error if encoded cells would be read by attributes that the stored array does not have.
 
     Such are finer units for times, as xarray chooses them where the stored ones are too coarse.
@@ -94,7 +95,7 @@ def check_meaning(encoded: Variable, stored: Mapping[str, Any], name: Hashable) 
         else:
             fits = wanted is None or _same(wanted, there)
         if not fits:
-            what = "times cannot be said" if key == "units" else "cells cannot be said"
+            what = "times cannot be said" if key == "units" and times else "cells cannot be said"
             raise LossError(
                 f"variable {name!r}: these {what} with {key}={short(there)}, which the stored array has, but with "
                 f"{short(wanted)}; store them in a new array, or make the stored one anew in those first",
@@ -113,11 +114,14 @@ def _limits(
     scale, offset = (encoding.get(key) for key in ("scale_factor", "add_offset"))
     packed = scale is not None or offset is not None
     missing = tuple(encoding[key] for key in ("_FillValue", "missing_value") if encoding.get(key) is not None)
-    if encoding.get("_Unsigned") is not None or (variable.dtype == dtype and not packed):
-        return None
     if packed and (np.ndim(scale if scale is not None else 1) or np.ndim(offset if offset is not None else 0)):
         return None
-    if not packed and np.can_cast(variable.dtype, dtype, "safe"):
+    if encoding.get("_Unsigned") is not None and dtype.kind in "iu":
+        dtype = np.dtype(f"{'u' if encoding['_Unsigned'] == 'true' else 'i'}{dtype.itemsize}")
+        missing = tuple(np.asarray(value).astype(dtype)[()] for value in missing)
+    absent = kind == "f" and any(np.isfinite(value) for value in missing)
+    rounds = not new and kind in "iu" and dtype.kind in "fc" and np.finfo(dtype).nmant < 8 * variable.dtype.itemsize - 1
+    if not packed and not absent and not rounds and np.can_cast(variable.dtype, dtype, "safe"):
         return None
     return Limits(
         str(name),
@@ -147,6 +151,9 @@ def _check_some(limits: Limits, cells: np.ndarray[Any, Any]) -> None:
         with np.errstate(over="ignore"):
             packed = _packed(limits, cells).astype(dtype)
         _refuse(limits, cells, np.isinf(packed) & np.isfinite(cells), f"are too large for {dtype}")
+        if limits.exact and cells.dtype.kind in "iu":
+            _refuse(limits, cells, _differ(packed, cells), f"have more digits than {dtype}")
+        _refuse_missing(limits, cells, packed, absent)
         return
     if not limits.missing:
         _refuse(
@@ -157,6 +164,7 @@ def _check_some(limits: Limits, cells: np.ndarray[Any, Any]) -> None:
         packed = cells
     else:
         packed = np.where(absent, 0, np.around(_packed(limits, cells)))
+        _refuse(limits, cells, np.isinf(packed), f"are out of the range of {dtype}")
         if limits.exact:
             _refuse(limits, cells, (packed != cells) & ~absent, f"are no whole numbers, and {dtype} has no others")
     # As Python's integers: those of 64 bits are compared with floats by way of floats otherwise.
@@ -168,9 +176,95 @@ def _check_some(limits: Limits, cells: np.ndarray[Any, Any]) -> None:
             (packed < least) | (packed > most) | (packed >= float(most) + 1),
             f"are out of the range of {dtype}",
         )
+    _refuse_missing(limits, cells, packed, absent)
+
+
+def _refuse_missing(limits: Limits, cells: np.ndarray[Any, Any], packed: Any, absent: Any) -> None:
+    """Raise an error for numbers that are stored as what stands for a missing one."""
     for value in limits.missing if cells.dtype.kind == "f" else ():
         if np.isfinite(value):
             _refuse(limits, cells, (packed == value) & ~absent, f"would be stored as {value}, which is read as missing")
+
+
+def _differ(floats: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> Any:
+    """Where numbers are not those whole ones, which they are next to."""
+    large = floats.real >= float(np.iinfo(whole.dtype).max)  # which has too many digits itself
+    return large | (np.where(large, 0, floats.real).astype(whole.dtype) != whole)
+
+
+def check_times(times: Variable, encoded: Variable, name: Hashable) -> None:
+    """Raise an error if times in memory would be read as others: out of the stored dtype's range, of another calendar.
+
+    Where they are stored as floats they may be off by as much as those have always been.
+    """
+    first = times.data if times.dtype.kind == "O" and times.size else None
+    of_cftime = first is not None and hasattr(np.asarray(first).ravel()[0], "calendar")
+    if isinstance(times.data, da.Array) or encoded.dtype.kind not in "iu" or not (times.dtype.kind in "mM" or of_cftime):
+        return
+    coder = xr.coders.CFDatetimeCoder(use_cftime=True) if of_cftime else True
+    timedeltas = xr.coders.CFTimedeltaCoder() if times.dtype.kind == "m" else False
+    plain = Variable(encoded.dims, encoded.data, encoded.attrs)
+    read = np.asarray(
+        conventions.decode_cf_variable(name, plain, decode_times=coder, decode_timedelta=timedeltas).data
+    )
+    given = np.asarray(times.data)
+    try:
+        same = np.asarray(read == given) & (read.dtype.kind == given.dtype.kind)
+    except TypeError:  # of other calendars
+        same = np.zeros(given.shape, bool)
+    if given.dtype.kind in "mM":
+        same |= np.isnat(given) & (np.isnat(read) if read.dtype.kind in "mM" else False)
+    if not np.all(same):
+        some = ", ".join(map(str, given[~same][:_SAMPLE]))
+        raise LossError(
+            f"variable {name!r}: times such as {some} would be read as others from {encoded.dtype}, "
+            f"{short(encoded.attrs.get('units'))}, {short(encoded.attrs.get('calendar'))}; give it a data type, units "
+            "or a calendar that can say them",
+            node=str(name),
+            field="units",
+        )
+
+
+def uncut(variable: Variable, name: Hashable, dtype: np.dtype[Any], *, text: bool = False) -> Variable:
+    """The variable, whose text is looked at as it is computed, that in memory at once; what is missing is ``""``.
+
+    With ``text`` what is stored is text of any length.
+
+    Raises
+    ------
+    LossError
+        If text does not fit cells of fixed length, or what goes to an array of text is none; from a task for others.
+    """
+    fixed = dtype.kind in "US"
+    if variable.dtype.kind != "O" and not (fixed and variable.dtype.kind in "TUS"):
+        return variable
+    if not fixed and not text:
+        return variable
+    length = dtype.itemsize // (4 if dtype.kind == "U" else 1) if fixed else None
+    look = partial(_fitting, length=length, missing=b"" if dtype.kind == "S" else "", name=str(name))
+    if isinstance(variable.data, da.Array):
+        data = variable.data.map_blocks(look, dtype=variable.dtype, meta=variable.data._meta)
+    else:
+        data = look(np.asarray(variable.data))
+    return variable.copy(deep=False, data=data)
+
+
+def _fitting(cells: Any, length: int | None, missing: Any, name: str) -> Any:
+    """The cells, if they are text that the stored ones can hold."""
+    found = np.array(cells)
+    for at, cell in np.ndenumerate(found):
+        if cell is None or cell != cell:
+            found[at] = missing
+        elif not isinstance(cell, str if length is None else (str, bytes)):
+            raise LossError(f"variable {name!r}: {short(cell)} is no text, as all that is stored is", node=name)
+        elif length is not None and len(cell) > length:
+            raise LossError(
+                f"variable {name!r}: {short(cell)} is longer than the {length} characters that are stored of each "
+                "cell; give it a longer data type",
+                node=name,
+                field="data_type",
+            )
+    return found
 
 
 def _packed(limits: Limits, cells: np.ndarray[Any, Any]) -> Any:

@@ -16,7 +16,10 @@ from daskzarr.appending import Growth, prepare_append
 from daskzarr.block_grid import grow_blocks
 from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, NodeNotFoundError, ResumeError, raise_from
 from daskzarr.hierarchy import StoredArray, StoredGroup, open_group
+from daskzarr.hierarchy.documents import ancestors, find_documents
+from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
+from daskzarr.hierarchy.placing import DOCUMENT_NAMES
 from daskzarr.hierarchy.staging import recover
 from daskzarr.metadata import GroupMetadata, ZarrFormat
 from daskzarr.prepare import Prepared, WriteOptions, home_of, prepare_regions
@@ -39,7 +42,7 @@ from daskzarr.xarray.existing import (
     laid_out,
     stored_name,
 )
-from daskzarr.xarray.losses import checked
+from daskzarr.xarray.losses import check_times, checked, uncut
 
 _LOADED = 2**26
 _PARTS = 16
@@ -56,13 +59,17 @@ class Target:
 
 @dataclass(frozen=True)
 class NodeWork:
-    """What one dataset makes of its group: ``group`` is what is there, ``metadata`` what a new one is to say."""
+    """What one dataset makes of its group: ``group`` is what is there, ``metadata`` what a new one is to say.
+
+    ``done`` if an array has all that is to be appended to it.
+    """
 
     place: Location
     group: StoredGroup | None
     metadata: GroupMetadata
     targets: tuple[Target, ...]
     grows: bool = False
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,16 +135,18 @@ def prepare(
         )
     fresh = there is None
     home = home_of(place, asked.options)
+    above = _format_above(place) if fresh and zarr_format is None else None
     nodes = {}
     for path, dataset in datasets.items():
         at = place / path if path else place
         group = there if path == "" else None if fresh else _group_at(at, zarr_format)
         like = group or there
-        number = zarr_format or 3 if like is None else like.metadata.zarr_format
+        number = zarr_format or above or 3 if like is None else like.metadata.zarr_format
         node = _Node(at, group, asked, number, fresh, None if home is None else home / path if path else home)
         nodes[path] = node.work(dataset, encoding.get(path) or {})
     work = Work(place, nodes, fresh)
-    if asked.options.resume is True and not any(each.prepared.resumed for each in work.targets):
+    done = any(node.done for node in nodes.values())
+    if asked.options.resume is True and not done and not any(each.prepared.resumed for each in work.targets):
         raise ResumeError(
             'there is no write to take up again here; pass resume="auto" to begin one',
             url=place.store.url,
@@ -154,6 +163,15 @@ def _group_at(place: Location, zarr_format: ZarrFormat | None) -> StoredGroup | 
         return None
 
 
+def _format_above(place: Location) -> ZarrFormat | None:
+    """The format of the group next above a place: a group of another one below it could not be listed there."""
+    for above in reversed(list(ancestors(place))):
+        documents = find_documents(above, attributes=False)
+        if documents is not None:
+            return node_of(above, documents).metadata.zarr_format
+    return None
+
+
 @dataclass(frozen=True)
 class _Node:
     """Where one dataset goes."""
@@ -168,7 +186,7 @@ class _Node:
     def work(self, dataset: Dataset, encoding: Mapping[Hashable, Mapping[str, Any]]) -> NodeWork:
         """What is to be written of the dataset."""
         asked = self.asked
-        _check_variable_names(dataset)
+        _check_names(dataset, self.zarr_format)
         arrays = {} if self.group is None else self.group.arrays()
         region: dict[Hashable, slice] = {}
         if asked.region is not None:
@@ -179,10 +197,12 @@ class _Node:
             region = found_region(dataset, self.group, arrays, asked)
             dataset = dataset.drop_vars(dataset.indexes)
         variables, attributes = conventions.encode_dataset_coordinates(dataset)
+        if asked.mode == "w-" and self.group is not None:
+            self._check_begun(arrays, variables, attributes)
         variables = {name: _in_reach(each) for name, each in variables.items()}
         known = known_variables(arrays, list(variables)) if asked.mode != "w-" else {}
         self._check(variables, known, arrays, encoding)
-        at = appended_at(arrays, asked) if asked.append_dim is not None and self.group is not None else {}
+        at = appended_at(arrays, asked, variables) if asked.append_dim is not None and self.group is not None else {}
         if at and asked.duplicates == "error":
             check_duplicates(dataset, known, asked.append_dim, min(at.values()))
         targets = []
@@ -196,7 +216,23 @@ class _Node:
         kept = self.group is not None and asked.mode == "r+"
         said = self.group.metadata.attributes if kept and self.group is not None else checked_attributes(attributes)
         metadata = GroupMetadata(attributes=dict(said), zarr_format=self.zarr_format)
-        return NodeWork(self.place, self.group, metadata, tuple(targets), grows=bool(at))
+        written = {target.prepared.place.path for target in targets}
+        done = any((self.place / stored_name(name)).path not in written for name in known if stored_name(name) in at)
+        return NodeWork(self.place, self.group, metadata, tuple(targets), grows=bool(at), done=done)
+
+    def _check_begun(
+        self, arrays: Mapping[str, StoredArray], variables: Mapping[Hashable, Variable], attributes: Mapping[Any, Any]
+    ) -> None:
+        """A new group that is there already is one that the same call began: there is nothing else in it."""
+        strange = sorted(set(arrays) - {stored_name(name) for name in variables})
+        if strange or (self.group is not None and dict(self.group.attrs) != checked_attributes(attributes)):
+            what = f"has {strange[0]!r}, which is not to be written" if strange else "has other attributes"
+            raise NodeExistsError(
+                f"there is a group here already, and it {what}: it is not one that this call began. mode='w' puts the "
+                "new one in its place, and mode='a' adds to it",
+                url=self.place.store.url,
+                node=self.place.path,
+            )
 
     def _check(
         self,
@@ -234,9 +270,15 @@ class _Node:
     def _new(self, name: Hashable, variable: Variable, *, strict: bool) -> Target:
         """The write of a variable that is not there."""
         wanted = variable.encoding.get("dtype")
-        if wanted is not None and wanted not in ("S1", str) and np.dtype(wanted).kind in "biuf":
+        packed = "scale_factor" in variable.encoding or "add_offset" in variable.encoding
+        if wanted is not None and wanted not in ("S1", str) and np.dtype(wanted).kind in "biufUS":
             variable = checked(variable, name, variable.encoding, np.dtype(wanted), new=True)
-        stored = stored_as(encode(variable, name, self.zarr_format), name, self.zarr_format, strict=strict)
+            variable = uncut(variable, name, np.dtype(wanted))
+        elif wanted is None and variable.dtype.kind == "f" and not packed:
+            variable = checked(variable, name, variable.encoding, variable.dtype, new=True)
+        encoded = encode(variable, name, self.zarr_format)
+        check_times(variable, encoded, name)
+        stored = stored_as(encoded, name, self.zarr_format, strict=strict)
         place, options = self.place / stored_name(name), self._options(name, stored.write_empty_chunks)
         array, ready = _dask_array(stored.variable, stored.metadata.chunk_grid.chunk_shape)
         if not ready:
@@ -325,13 +367,29 @@ class _Node:
         )
 
 
-def _check_variable_names(dataset: Dataset) -> None:
-    """Names of arrays are text."""
-    for name in dataset.variables:
+def _check_names(dataset: Dataset, zarr_format: ZarrFormat) -> None:
+    """Names of arrays and of axes are text, and an array's is one name of a node."""
+    taken: dict[str, Hashable] = {}
+    for name, variable in dataset.variables.items():
         if name is not None and not isinstance(name, str):
             raise WrongTypeError(f"{name!r} is the name of a variable; a name is a string or None", field="name")
         if name == "":
             raise MetadataError("a variable has the name '', and the string must be length 1 or greater", field="name")
+        stored = stored_name(name)
+        if "/" in stored or "\\" in stored or stored in (".", "..") or stored in DOCUMENT_NAMES[zarr_format]:
+            raise MetadataError(
+                f"{name!r} cannot be the name of a variable: an array of that name would not be found in its group",
+                field="name",
+            )
+        if stored in taken:
+            raise MetadataError(f"{name!r} and {taken[stored]!r} are both stored as {stored!r}", field="name")
+        taken[stored] = name
+        if not all(isinstance(dim, str) for dim in variable.dims):
+            raise WrongTypeError(
+                f"variable {name!r} has the dimensions {variable.dims!r}, and their names are stored as text; "
+                "rename() them",
+                field="dimension_names",
+            )
 
 
 def _in_reach(variable: Variable) -> Variable:

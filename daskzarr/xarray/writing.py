@@ -11,7 +11,7 @@ import dask.array as da
 from dask.delayed import Delayed
 from xarray import DataArray, Dataset, DataTree
 
-from daskzarr.begin import Ending, Endings, begin_write
+from daskzarr.begin import Ending, Endings, begin_each
 from daskzarr.begin_tree import NewTree, begin_tree, begin_tree_beside, is_staged
 from daskzarr.create import write_new_group
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
@@ -282,7 +282,7 @@ class _Call:
                 write_new_group(node.place, node.metadata, overwrite=False)
             elif dict(node.group.metadata.attributes) != dict(node.metadata.attributes):
                 changed.append((node.place, node.metadata.attributes, node.metadata.zarr_format))
-        begun = [begin_write(target.prepared) for target in work.targets]
+        begun = begin_each([target.prepared for target in work.targets])
         if work.grows:
             endings = tuple(ending for _, ending in begun if ending is not None)
             end = EndGroups(endings, tuple(changed), top)
