@@ -143,7 +143,12 @@ def _nodes(node: StoredArray | StoredGroup) -> Iterator[tuple[str, StoredArray |
 
 
 def _plan(
-    path: str, node: StoredArray | StoredGroup, zarr_format: ZarrFormat, missing_values: MissingValues, *, in_place: bool
+    path: str,
+    node: StoredArray | StoredGroup,
+    zarr_format: ZarrFormat,
+    missing_values: MissingValues,
+    *,
+    in_place: bool,
 ) -> _Plan:
     """What becomes of one node; what cannot be is refused before anything is written."""
     try:
@@ -182,7 +187,10 @@ def _carry(source: StoredArray, target: StoredArray, same: bool, allow_pickle: b
         lengths = grow_blocks(source.shape, grid.chunk_shape, cells)
         blocks = BlockGrid(grid_cuts(grid, (0,) * source.ndim, source.shape, lengths))
         absent = not reads_alike(source.metadata, target.metadata)
-        return copy_array(_handle(source), _handle(target, write_empty_chunks=absent), blocks)
+        handle = _handle(target, write_empty_chunks=absent)
+        if absent:
+            handle.pipeline.check_can_write()
+        return copy_array(_handle(source), handle, blocks)
     grid = target.metadata.chunk_grid
     array = from_zarr(source, chunks=grid.chunk_shape, allow_pickle=allow_pickle)
     handle = _handle(target)

@@ -199,8 +199,14 @@ def _stored(source: ArrayHandle, target: ArrayHandle, chunks: Sequence[tuple[int
         except Exception as error:
             raise_from(source.failure("reading a chunk", error, key), error)
         if data is None and target.write_empty_chunks:
-            if empty is None:
-                empty = target.pipeline.encode(source.fill.array(target.pipeline.spec.shape))
-            data = empty
+            data = empty = _filled(source, target, target.key(chunk)) if empty is None else empty
         if data is not None:
             yield _Ready(target.key(chunk), data, started)
+
+
+def _filled(source: ArrayHandle, target: ArrayHandle, key: str) -> Buffer:
+    """A chunk full of one array's fill value, as another one stores it."""
+    try:
+        return target.pipeline.encode(source.fill.array(target.pipeline.spec.shape))
+    except Exception as error:
+        raise_from(target.failure("encoding a chunk", error, key), error)

@@ -29,7 +29,7 @@ class CodecSpec(dict[str, Any]):
         return settings[name]
 
     def __eq__(self, other: object) -> bool:
-        return bool(dict(self) == _spelled(other))
+        return bool(dict(self) == spelled_out(other))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -45,7 +45,7 @@ class CodecSpec(dict[str, Any]):
         return dict(self)
 
 
-def _spelled(codec: Any) -> Any:
+def spelled_out(codec: Any) -> Any:
     """What a codec, of whatever library, is in a document."""
     for name in ("to_dict", "get_config"):
         if not isinstance(codec, dict) and hasattr(codec, name):

@@ -17,6 +17,7 @@ from daskzarr.metadata.json_text import json_attributes
 from daskzarr.metadata.mask_value import MASK, encode_mask_value
 from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
 from daskzarr.xarray.asked import WrongTypeError
+from daskzarr.xarray.codec_spec import spelled_out
 
 _OF_ITS_SOURCE = ("source", "original_shape", "preferred_chunks")
 _ARRAY = ("shards", "filters", "serializer", "chunk_key_encoding")
@@ -36,7 +37,8 @@ class Stored:
 
 def encode(variable: Variable, name: Hashable, zarr_format: ZarrFormat) -> Variable:
     """The variable as CF has it: numbers for times, packed, missing values filled in, attributes for all that."""
-    by_format = {"zarr_format": zarr_format} if _BY_FORMAT else {}
+    # Text of any length stays that in Zarr v2, too: xarray would cut it to the length of the longest.
+    by_format = {"zarr_format": 3 if variable.dtype.kind == "T" else zarr_format} if _BY_FORMAT else {}
     found: Variable = encode_zarr_variable(variable, name=name, **by_format)
     return found
 
@@ -62,6 +64,8 @@ def stored_as(encoded: Variable, name: Hashable, zarr_format: ZarrFormat, *, str
     """
     given = {key: value for key, value in encoded.encoding.items() if key not in _OF_ITS_SOURCE}
     given.pop(MASK, None)
+    if not strict:
+        given |= _without_text(given)
     _check_names(given, name, zarr_format, strict=strict)
     attributes = dict(encoded.attrs)
     fill = _fill_value(encoded, attributes, given, zarr_format)
@@ -81,6 +85,24 @@ def stored_as(encoded: Variable, name: Hashable, zarr_format: ZarrFormat, *, str
     except DaskZarrError as error:
         raise_from(error.locate(node=str(name)), error)
     return Stored(encoded, metadata, given.get("write_empty_chunks"))
+
+
+def _without_text(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Codecs that a file left behind, without that for text of any length: it comes with the data type, or must not."""
+    filters, serializer = given.get("filters"), given.get("serializer")
+    found: dict[str, Any] = {}
+    if isinstance(filters, (list, tuple)):
+        found["filters"] = tuple(each for each in filters if not _is_of_text(each))
+    if serializer is not None and _is_of_text(serializer):
+        found["serializer"] = None
+    return found
+
+
+def _is_of_text(codec: Any) -> bool:
+    """Whether a codec, of whatever library, is one for objects."""
+    document = spelled_out(codec)
+    name = document.get("name", document.get("id")) if isinstance(document, Mapping) else document
+    return name in ("vlen-utf8", "vlen-bytes")
 
 
 def checked_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     variable.encoding = dict(stored.encoding)
     encoded = encode(variable, name, zarr_format)
     check_meaning(encoded, known.plain.attrs, name, times=variable.dtype.kind in "mMO")
-    stored_units = {key: known.plain.attrs[key] for key in ("units", "calendar") if key in known.plain.attrs}
+    stored_units = {key: known.plain.attrs[key] for key in ("units", "calendar", "dtype") if key in known.plain.attrs}
     check_times(variable, Variable(encoded.dims, encoded.data, stored_units), name)
     return encoded
 
@@ -78,7 +78,7 @@ def _check_dtypes(name: Hashable, stored: Variable, new: Variable) -> None:
         raise _mismatch(name, stored, new)
     easy = new.dtype.kind in _NUMBERS or new.dtype == object
     of_any_length = (new.dtype.kind in "UT" and stored.dtype.kind in "OT") or (
-        new.dtype.kind == "S" and stored.dtype == object
+        (new.dtype.kind == "S" and stored.dtype == object) or (new.dtype.kind == "T" and stored.dtype.kind == "U")
     )
     if not easy and not of_any_length and new.dtype != stored.dtype:
         raise _mismatch(name, stored, new)
@@ -119,9 +119,7 @@ def laid_out(
     return encoded
 
 
-def appended_at(
-    arrays: Mapping[str, StoredArray], asked: Asked, given: Mapping[Hashable, Variable]
-) -> dict[str, int]:
+def appended_at(arrays: Mapping[str, StoredArray], asked: Asked, given: Mapping[Hashable, Variable]) -> dict[str, int]:
     """Where an append begins, for each array that it makes longer, which have to be all those of that dimension.
 
     An append that was killed at its very end has made some arrays longer and others not: it begins where the shortest

@@ -199,14 +199,16 @@ def check_times(times: Variable, encoded: Variable, name: Hashable) -> None:
     """
     first = times.data if times.dtype.kind == "O" and times.size else None
     of_cftime = first is not None and hasattr(np.asarray(first).ravel()[0], "calendar")
-    if isinstance(times.data, da.Array) or encoded.dtype.kind not in "iu" or not (times.dtype.kind in "mM" or of_cftime):
+    if (
+        isinstance(times.data, da.Array)
+        or encoded.dtype.kind not in "iu"
+        or not (times.dtype.kind in "mM" or of_cftime)
+    ):
         return
     coder = xr.coders.CFDatetimeCoder(use_cftime=True) if of_cftime else True
-    timedeltas = xr.coders.CFTimedeltaCoder() if times.dtype.kind == "m" else False
+    timedeltas = times.dtype.kind == "m"
     plain = Variable(encoded.dims, encoded.data, encoded.attrs)
-    read = np.asarray(
-        conventions.decode_cf_variable(name, plain, decode_times=coder, decode_timedelta=timedeltas).data
-    )
+    read = np.asarray(conventions.decode_cf_variable(name, plain, decode_times=coder, decode_timedelta=timedeltas).data)
     given = np.asarray(times.data)
     try:
         same = np.asarray(read == given) & (read.dtype.kind == given.dtype.kind)

@@ -21,7 +21,7 @@ from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import DOCUMENT_NAMES
 from daskzarr.hierarchy.staging import recover
-from daskzarr.metadata import GroupMetadata, ZarrFormat
+from daskzarr.metadata import GroupMetadata, ZarrFormat, v3
 from daskzarr.prepare import Prepared, WriteOptions, home_of, prepare_regions
 from daskzarr.prepare_new import prepare_fresh, prepare_metadata
 from daskzarr.regions import check_array, check_store
@@ -199,8 +199,12 @@ class _Node:
         variables, attributes = conventions.encode_dataset_coordinates(dataset)
         if asked.mode == "w-" and self.group is not None:
             self._check_begun(arrays, variables, attributes)
-        variables = {name: _in_reach(each) for name, each in variables.items()}
         known = known_variables(arrays, list(variables)) if asked.mode != "w-" else {}
+        uncut = {name for name, each in variables.items() if each.chunks is None and not each._in_memory}
+        variables = {
+            name: _in_reach(each, known[name].plain.encoding if name in known else encoding.get(name, each.encoding))
+            for name, each in variables.items()
+        }
         self._check(variables, known, arrays, encoding)
         at = appended_at(arrays, asked, variables) if asked.append_dim is not None and self.group is not None else {}
         if at and asked.duplicates == "error":
@@ -208,10 +212,12 @@ class _Node:
         targets = []
         for name, variable in variables.items():
             if name in known:
-                target = self._existing(name, variable, known[name], region, at, is_coord=name in dataset.coords)
+                target = self._existing(
+                    name, variable, known[name], region, at, is_coord=name in dataset.coords, aligned=name not in uncut
+                )
             else:
                 variable.encoding = dict(encoding.get(name, variable.encoding))
-                target = self._new(name, variable, strict=name in encoding)
+                target = self._new(name, variable, strict=name in encoding, aligned=name not in uncut)
             targets += [] if target is None else [target]
         kept = self.group is not None and asked.mode == "r+"
         said = self.group.metadata.attributes if kept and self.group is not None else checked_attributes(attributes)
@@ -267,8 +273,8 @@ class _Node:
         resume: Any = "auto" if options.resume else False
         return replace(options, write_empty_chunks=bool(asked or write_empty_chunks), token=token, resume=resume)
 
-    def _new(self, name: Hashable, variable: Variable, *, strict: bool) -> Target:
-        """The write of a variable that is not there."""
+    def _new(self, name: Hashable, variable: Variable, *, strict: bool, aligned: bool) -> Target:
+        """The write of a variable that is not there; if its blocks are the user's, they are to be ``aligned``."""
         wanted = variable.encoding.get("dtype")
         packed = "scale_factor" in variable.encoding or "add_offset" in variable.encoding
         if wanted is not None and wanted not in ("S1", str) and np.dtype(wanted).kind in "biufUS":
@@ -281,7 +287,7 @@ class _Node:
         stored = stored_as(encoded, name, self.zarr_format, strict=strict)
         place, options = self.place / stored_name(name), self._options(name, stored.write_empty_chunks)
         array, ready = _dask_array(stored.variable, stored.metadata.chunk_grid.chunk_shape)
-        if not ready:
+        if not ready and aligned:
             self._check_blocks(name, array, (0,) * array.ndim, stored)
         with _scheduler(ready):
             check_array(array)
@@ -310,6 +316,7 @@ class _Node:
         at: Mapping[str, int],
         *,
         is_coord: bool,
+        aligned: bool,
     ) -> Target | None:
         """The write of a variable that is there: a part of it, all of it, or more of it; None if nothing is to be."""
         asked, array = self.asked, known.array
@@ -332,7 +339,7 @@ class _Node:
         shape = list(array.shape)
         if axis is not None:
             shape[axis] = start[axis] + cells.shape[axis]
-        if not ready and asked.safe_chunks and not asked.align_chunks:
+        if not ready and aligned and asked.safe_chunks and not asked.align_chunks:
             grid = array.metadata.chunk_grid
             check_blocks(name, cells.chunks, start, shape, grid, parts=asked.mode != "r+")
         with _scheduler(ready):
@@ -376,7 +383,8 @@ def _check_names(dataset: Dataset, zarr_format: ZarrFormat) -> None:
         if name == "":
             raise MetadataError("a variable has the name '', and the string must be length 1 or greater", field="name")
         stored = stored_name(name)
-        if "/" in stored or "\\" in stored or stored in (".", "..") or stored in DOCUMENT_NAMES[zarr_format]:
+        reserved = stored in DOCUMENT_NAMES[zarr_format] or (zarr_format == 3 and v3.is_reserved(stored))
+        if "/" in stored or "\\" in stored or stored in (".", "..") or reserved:
             raise MetadataError(
                 f"{name!r} cannot be the name of a variable: an array of that name would not be found in its group",
                 field="name",
@@ -392,15 +400,18 @@ def _check_names(dataset: Dataset, zarr_format: ZarrFormat) -> None:
             )
 
 
-def _in_reach(variable: Variable) -> Variable:
-    """The variable with its cells in memory, or as a dask array: what is still in a file is read by blocks."""
+def _in_reach(variable: Variable, encoding: Mapping[str, Any]) -> Variable:
+    """The variable with its cells in memory, or as a dask array: what is still in a file is read by blocks.
+
+    These are of whole objects of the array that is to be written, as its ``encoding`` has them.
+    """
     variable = variable.copy(deep=False)
     if variable.chunks is not None or variable._in_memory:
         return variable
     if variable.nbytes <= _LOADED:
         return variable.load()
-    objects = variable.encoding.get("shards") or variable.encoding.get("chunks")
-    if objects is None or len(objects) != variable.ndim or not all(isinstance(n, int) for n in objects):
+    objects = encoding.get("shards") or encoding.get("chunks")
+    if not isinstance(objects, tuple) or len(objects) != variable.ndim or not all(isinstance(n, int) for n in objects):
         return variable.chunk("auto")
     blocks = grow_blocks(variable.shape, objects, _LOADED // variable.dtype.itemsize)
     return variable.chunk(dict(zip(variable.dims, blocks, strict=True)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -363,16 +364,45 @@ def _endings(pairs: list[tuple[ArrayWrite, Ending | None]]) -> Endings | None:
 
 
 def _reads(dataset: Dataset, place: Location) -> bool:
-    """Whether variables are still to be read from a store, by this package's engine or, as their files say, another."""
-    home = place.store.url.rstrip("/")
+    """Whether variables are still to be read from a store, by this engine or, as far as it can be told, another."""
+    home = _whole(place.store.url)
     for variable in dataset.variables.values():
         data = variable._data
         if isinstance(data, da.Array) or not variable._in_memory:
             source = str(variable.encoding.get("source", dataset.encoding.get("source", "")))
-            if source and locate(source).store.url.rstrip("/") == home:
+            if source and _whole(locate(source).store.url) == home:
                 return True
-        while hasattr(data, "array"):
-            data = data.array
-        if isinstance(data, StoredCells) and data.handle.store.url.rstrip("/") == home:
+        if any(_may_read(cells, home) for cells in _lazy_cells(data)):
             return True
     return False
+
+
+def _lazy_cells(data: Any) -> Iterator[Any]:
+    """What is still to be read, below all that xarray and Dask have put around it."""
+    if isinstance(data, da.Array):
+        for layer in getattr(data.__dask_graph__(), "layers", {}).values():
+            if getattr(layer, "is_materialized", bool)():
+                for task in layer.values():
+                    value = getattr(task, "value", task)
+                    if hasattr(value, "array"):
+                        yield from _lazy_cells(value)
+        return
+    while hasattr(data, "array") and not isinstance(data, StoredCells):
+        data = data.array
+    yield data
+
+
+def _may_read(cells: Any, home: str) -> bool:
+    """Whether cells are read from a store; of those of zarr-python that may be anywhere it is taken for granted."""
+    if isinstance(cells, StoredCells):
+        return _whole(cells.handle.store.url).startswith(home)
+    if type(cells).__module__ != "xarray.backends.zarr":
+        return False
+    url = str(getattr(getattr(cells, "_array", None), "store", ""))
+    return not url.startswith("file://") or _whole(url).startswith(home)
+
+
+def _whole(url: str) -> str:
+    """A place as one text that ends in a slash, however a folder is linked to."""
+    scheme, _, path = url.rstrip("/").partition("://")
+    return f"file://{os.path.realpath(path)}/" if scheme == "file" else f"{scheme}://{path}/"
