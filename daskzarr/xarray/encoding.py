@@ -19,6 +19,7 @@ from daskzarr.settings import ArraySettings, FillValue, new_array_metadata
 from daskzarr.xarray.asked import WrongTypeError
 from daskzarr.xarray.codec_spec import spelled_out
 
+_MISSING = "missing_value"
 _OF_ITS_SOURCE = ("source", "original_shape", "preferred_chunks")
 _ARRAY = ("shards", "filters", "serializer", "chunk_key_encoding")
 _KNOWN = {*_ARRAY, "chunks", "compressors", "compressor", "cache_metadata", "write_empty_chunks"}
@@ -37,6 +38,9 @@ class Stored:
 
 def encode(variable: Variable, name: Hashable, zarr_format: ZarrFormat) -> Variable:
     """The variable as CF has it: numbers for times, packed, missing values filled in, attributes for all that."""
+    packed = any(variable.encoding.get(key) is not None for key in ("scale_factor", "add_offset"))
+    if packed and variable.dtype.kind in "iu":  # xarray would divide them in place
+        variable = variable.copy(deep=False, data=variable.data.astype("f8"))
     # Text of any length stays that in Zarr v2, too: xarray would cut it to the length of the longest.
     by_format = {"zarr_format": 3 if variable.dtype.kind == "T" else zarr_format} if _BY_FORMAT else {}
     found: Variable = encode_zarr_variable(variable, name=name, **by_format)
@@ -68,6 +72,8 @@ def stored_as(encoded: Variable, name: Hashable, zarr_format: ZarrFormat, *, str
         given |= _without_text(given)
     _check_names(given, name, zarr_format, strict=strict)
     attributes = dict(encoded.attrs)
+    if encoded.dtype.kind == "f" and _is_nan(attributes.get(_MISSING)):
+        del attributes[_MISSING]  # JSON cannot say it, and among floats it goes without saying
     fill = _fill_value(encoded, attributes, given, zarr_format)
     chunks = _chunks(given.get("chunks"), encoded, name, given.get("shards"))
     settings = ArraySettings(
@@ -103,6 +109,11 @@ def _is_of_text(codec: Any) -> bool:
     document = spelled_out(codec)
     name = document.get("name", document.get("id")) if isinstance(document, Mapping) else document
     return name in ("vlen-utf8", "vlen-bytes")
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether an attribute is the one number that is none."""
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
 def checked_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:

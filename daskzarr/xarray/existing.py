@@ -199,7 +199,7 @@ def is_same(encoded: Variable, array: StoredArray) -> bool:
     if not isinstance(new, da.Array):
         return _equal(np.asarray(new), np.asarray(stored.compute(scheduler="threads")))
     new = new.rechunk(stored.chunks) if new.chunks != stored.chunks else new
-    blocks = da.map_blocks(_equal_block, new, stored, dtype=bool, chunks=((1,) * n for n in stored.numblocks))
+    blocks = da.map_blocks(_equal_block, new, stored, dtype=bool, chunks=tuple((1,) * n for n in stored.numblocks))
     return bool(blocks.all().compute())
 
 

@@ -113,7 +113,8 @@ def _limits(
         return None
     scale, offset = (encoding.get(key) for key in ("scale_factor", "add_offset"))
     packed = scale is not None or offset is not None
-    missing = tuple(encoding[key] for key in ("_FillValue", "missing_value") if encoding.get(key) is not None)
+    given = [encoding[key] for key in ("_FillValue", "missing_value") if encoding.get(key) is not None]
+    missing = tuple(value for each in given for value in np.ravel(each))
     if packed and (np.ndim(scale if scale is not None else 1) or np.ndim(offset if offset is not None else 0)):
         return None
     if encoding.get("_Unsigned") is not None and dtype.kind in "iu":
@@ -237,7 +238,7 @@ def uncut(variable: Variable, name: Hashable, dtype: np.dtype[Any], *, text: boo
     LossError
         If text does not fit cells of fixed length, or what goes to an array of text is none; from a task for others.
     """
-    fixed = dtype.kind in "US"
+    fixed = dtype.kind in "US" and dtype.itemsize > 0
     if variable.dtype.kind != "O" and not (fixed and variable.dtype.kind in "TUS"):
         return variable
     if not fixed and not text:
