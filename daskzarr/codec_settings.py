@@ -71,7 +71,7 @@ def spelled(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> NamedC
     if hasattr(value, "get_config"):  # numcodecs
         value = value.get_config()
     elif hasattr(value, "to_dict"):  # zarr-python
-        value = value.to_dict()
+        value = _untuned(value)
     if isinstance(value, NamedConfig):
         config = value
     elif isinstance(value, dict) and "id" in value:
@@ -81,6 +81,16 @@ def spelled(value: Any, dtype: np.dtype[Any], zarr_format: ZarrFormat) -> NamedC
         config = NamedConfig.read(value, "codecs")
     to_format = _as_v2 if zarr_format == 2 else _as_v3
     return to_format(config, dtype.itemsize)
+
+
+def _untuned(codec: Any) -> Any:
+    """A codec of zarr-python as a document spells it, less what was not chosen, and is up to the size of a cell."""
+    document = codec.to_dict()
+    unset = getattr(codec, "_tunable_attrs", ())
+    if not unset or not isinstance(document.get("configuration"), dict):
+        return document
+    chosen = {name: value for name, value in document["configuration"].items() if name not in unset}
+    return {**document, "configuration": chosen}
 
 
 def _check_options(value: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, ClassVar
 
 import dask
@@ -114,3 +115,9 @@ def _names(drop_variables: str | Iterable[str] | None) -> frozenset[str]:
     if drop_variables is None:
         return frozenset()
     return frozenset([drop_variables] if isinstance(drop_variables, str) else drop_variables)
+
+
+# xarray works this out where an engine is asked for by name, and the class may be asked for, too.
+DaskzarrBackendEntrypoint.open_dataset_parameters = tuple(signature(DaskzarrBackendEntrypoint.open_dataset).parameters)[
+    1:
+]

@@ -110,7 +110,7 @@ def _written(
     options = settings.get("storage_options")
     if settings.get("zarr_format") is None and not _is_group(store, group, options):
         settings = {**settings, "zarr_format": _usual_format()}
-    # xarray says of mode "a" that it overwrites all, so programs may rely on that; and they expect nothing beside stores.
+    # xarray says of mode "a" that it overwrites all, and writes nothing beside stores: programs may rely on both.
     usual = {"overwrite_coords": "warn", "journal": None if settings.get("resume") else False}
     delayed = to_zarr(obj, store, mode, group, encoding, **{**usual, **settings})
     if delayed is not None:

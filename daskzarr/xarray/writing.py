@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import dask.array as da
 from dask.delayed import Delayed
 from xarray import DataArray, Dataset, DataTree
 
-from daskzarr.begin import Ending, Endings, begin_each
+from daskzarr.begin import begin_each
 from daskzarr.begin_tree import NewTree, begin_tree, begin_tree_beside, is_staged
 from daskzarr.create import write_new_group
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
-from daskzarr.graph.write import ArrayWrite, write_arrays
 from daskzarr.metadata import ZarrFormat
-from daskzarr.nodes import consolidate, update_attributes
 from daskzarr.receipt import Written
-from daskzarr.stores import Location, locate, waits
+from daskzarr.stores import Location, locate
 from daskzarr.write_plan import WritePlan
 from daskzarr.xarray.asked import Asked, WrongTypeError, asked
-from daskzarr.xarray.lazy import StoredCells
+from daskzarr.xarray.cells import reads_from_store
 from daskzarr.xarray.opening import normal_place
-from daskzarr.xarray.preparing import Target, Work, prepare
+from daskzarr.xarray.preparing import Work, prepare
+from daskzarr.xarray.running import EndGroups, run_ready
 
-_MUCH = 2**22
 _UNNAMED, _NAME = "__xarray_dataarray_variable__", "__xarray_dataarray_name__"
 
 
@@ -192,23 +188,6 @@ def plan(obj: Dataset | DataArray | DataTree, store: Any = None, *args: Any, **s
 
 
 @dataclass(frozen=True)
-class EndGroups:
-    """What is left to do once groups that were there have all they are to have: to end the writes, and to say so."""
-
-    endings: tuple[Ending, ...]
-    attributes: tuple[tuple[Location, Mapping[str, Any], ZarrFormat], ...]
-    top: Location | None
-
-    def __call__(self, written: Written) -> None:
-        """End the write."""
-        Endings(self.endings)(written)
-        for place, attributes, zarr_format in self.attributes:
-            update_attributes(place, attributes, replace=True, zarr_format=zarr_format)
-        if self.top is not None:
-            consolidate(self.top)
-
-
-@dataclass(frozen=True)
 class _Call:
     """One call of the verb: datasets by path, where they go, and what is asked for."""
 
@@ -267,12 +246,13 @@ class _Call:
         targets = work.targets
         groups = {path: node.metadata for path, node in work.nodes.items()}
         tree = NewTree(work.place, groups, tuple(target.prepared for target in targets), top)
-        reads_itself = self.asked.overwrites and any(_reads(each, self.top) for each in self.datasets.values())
+        overwrites = self.asked.overwrites
+        reads_itself = overwrites and any(reads_from_store(each, self.top) for each in self.datasets.values())
         sources = [arr for target in targets for arr, _ in target.prepared.parts]
-        if self.asked.overwrites and is_staged(work.place, sources, reads_itself=reads_itself, compute=self.compute):
+        if overwrites and is_staged(work.place, sources, reads_itself=reads_itself, compute=self.compute):
             writes, ending = begin_tree_beside(tree)
-            return _run_ready([(write, None) for write in writes], targets, ending)
-        return _run_ready(begin_tree(tree, overwrite=self.asked.overwrites), targets)
+            return run_ready([(write, None) for write in writes], targets, ending)
+        return run_ready(begin_tree(tree, overwrite=overwrites), targets)
 
     def _begin_there(self, work: Work) -> Delayed:
         """The same in groups that are there, or were begun."""
@@ -287,9 +267,9 @@ class _Call:
         if work.grows:
             endings = tuple(ending for _, ending in begun if ending is not None)
             end = EndGroups(endings, tuple(changed), top)
-            return _run_ready([(write, None) for write, _ in begun], work.targets, end)
+            return run_ready([(write, None) for write, _ in begun], work.targets, end)
         EndGroups((), tuple(changed), top)(Written())
-        return _run_ready(begun, work.targets)
+        return run_ready(begun, work.targets)
 
 
 def _datasets(obj: Any, given: Mapping[str, Any], asks: Asked) -> tuple[dict[str, Dataset], Mapping[str, Any]]:
@@ -325,84 +305,3 @@ def _as_dataset(array: DataArray) -> Dataset:
     found = array.to_dataset(name=_UNNAMED)
     found.attrs[_NAME] = array.name
     return found
-
-
-def _run_ready(begun: list[tuple[ArrayWrite, Ending | None]], targets: list[Target], ending: Any = None) -> Delayed:
-    """Write what is in memory, from here; the write of the rest.
-
-    With an ``ending`` nothing is ended before all is written; without one, each variable is by itself.
-    """
-    pairs = list(zip(begun, targets, strict=True))
-    ready = [pair for pair, target in pairs if target.ready]
-    rest = [pair for pair, target in pairs if not target.ready]
-    if ready:
-        last = ending if not rest else None
-        write = _write(ready, last if ending is not None else _endings(ready))
-        write.compute(scheduler=_scheduler_for([target for target in targets if target.ready]))
-    if not rest:
-        if not ready and ending is not None:
-            ending(Written())
-        return write_arrays([], None)
-    return _write(rest, ending if ending is not None else _endings(rest))
-
-
-def _scheduler_for(targets: list[Target]) -> str:
-    """How what is in memory is written: threads are for much of it, or for a store that keeps one waiting."""
-    nbytes = sum(arr.nbytes for target in targets for arr, _ in target.prepared.parts)
-    return "threads" if nbytes > _MUCH or waits(targets[0].prepared.place.store) else "sync"
-
-
-def _write(pairs: list[tuple[ArrayWrite, Ending | None]], ending: Any) -> Delayed:
-    """The write of several arrays."""
-    return write_arrays([write for write, _ in pairs], ending)
-
-
-def _endings(pairs: list[tuple[ArrayWrite, Ending | None]]) -> Endings | None:
-    """What ends the writes of several arrays, each by itself."""
-    found = tuple(ending for _, ending in pairs if ending is not None)
-    return Endings(found) if found else None
-
-
-def _reads(dataset: Dataset, place: Location) -> bool:
-    """Whether variables are still to be read from a store, by this engine or, as far as it can be told, another."""
-    home = _whole(place.store.url)
-    for variable in dataset.variables.values():
-        data = variable._data
-        if isinstance(data, da.Array) or not variable._in_memory:
-            source = str(variable.encoding.get("source", dataset.encoding.get("source", "")))
-            if source and _whole(locate(source).store.url) == home:
-                return True
-        if any(_may_read(cells, home) for cells in _lazy_cells(data)):
-            return True
-    return False
-
-
-def _lazy_cells(data: Any) -> Iterator[Any]:
-    """What is still to be read, below all that xarray and Dask have put around it."""
-    if isinstance(data, da.Array):
-        for layer in getattr(data.__dask_graph__(), "layers", {}).values():
-            if getattr(layer, "is_materialized", bool)():
-                for task in layer.values():
-                    value = getattr(task, "value", task)
-                    if hasattr(value, "array"):
-                        yield from _lazy_cells(value)
-        return
-    while hasattr(data, "array") and not isinstance(data, StoredCells):
-        data = data.array
-    yield data
-
-
-def _may_read(cells: Any, home: str) -> bool:
-    """Whether cells are read from a store; of those of zarr-python that may be anywhere it is taken for granted."""
-    if isinstance(cells, StoredCells):
-        return _whole(cells.handle.store.url).startswith(home)
-    if type(cells).__module__ != "xarray.backends.zarr":
-        return False
-    url = str(getattr(getattr(cells, "_array", None), "store", ""))
-    return not url.startswith("file://") or _whole(url).startswith(home)
-
-
-def _whole(url: str) -> str:
-    """A place as one text that ends in a slash, however a folder is linked to."""
-    scheme, _, path = url.rstrip("/").partition("://")
-    return f"file://{os.path.realpath(path)}/" if scheme == "file" else f"{scheme}://{path}/"

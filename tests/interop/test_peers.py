@@ -597,3 +597,12 @@ def test_a_codec_it_does_not_have_is_named_and_not_skipped():
         (Path(path) / "zarr.json").write_text(json.dumps(document))
         with pytest.raises(UnknownCodecError, match=r"example\.unknown"):
             daskzarr.from_zarr(path)
+
+
+@pytest.mark.parametrize("shuffle", ["shuffle", "noshuffle", None])
+def test_settings_that_a_codec_of_zarr_python_leaves_open_are_as_it_would_choose(shuffle, tmp_path):
+    codec = zarr.codecs.BloscCodec(cname="zlib", **({} if shuffle is None else {"shuffle": shuffle}))
+    settings = {"shape": (8,), "chunks": (4,), "dtype": "f8", "compressors": codec}
+    ours = daskzarr.create_array(tmp_path / "ours", **settings).metadata.codecs[-1]
+    theirs = zarr.create_array(tmp_path / "theirs", **settings).compressors[0].to_dict()["configuration"]
+    assert {name: ours.configuration[name] for name in theirs} == theirs

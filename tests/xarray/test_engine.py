@@ -312,3 +312,11 @@ def test_a_dataset_of_arrays_that_are_read_and_others():
     for each in (found.compute(), found.load(), dask.compute(found)[0]):
         np.testing.assert_array_equal(each["a"] + each["b"] + each["c"], 2 * cells + 1 + cells[1])
     assert {type(read), dask.array.Array} == {dask.array.Array}
+
+
+def test_decoders_of_a_class_that_was_not_looked_up_by_name():
+    daskzarr.create_array(store := {}, "a", shape=(4,), chunks=(2,), dtype="i4", dimension_names=["x"])
+    found = daskzarr.xarray.open_zarr(store, consolidated=False, chunks=None, decode_cf=False)
+    assert DaskzarrBackendEntrypoint.open_dataset_parameters is not None
+    assert "mask_and_scale" in DaskzarrBackendEntrypoint.open_dataset_parameters
+    np.testing.assert_array_equal(found["a"].values, np.zeros(4))

@@ -515,3 +515,22 @@ def test_misaligned_blocks(place, shards):
     want = np.r_[n + 100, n + 300]
     want[20:33] = n[:13] + 200
     np.testing.assert_array_equal(by_us(place).a, want)
+
+
+@pytest.mark.parametrize("engine", ["daskzarr", "zarr"])
+@pytest.mark.parametrize("arguments", [{"region": {"t": slice(0, 40)}}, {"mode": "a"}], ids=["region", "a"])
+def test_a_variable_is_not_computed_from_the_cells_it_goes_to(place, engine, arguments):
+    to_zarr(xr.Dataset({"a": ("t", np.arange(40))}).chunk(t=10), place)
+    before = files(place)
+    moved = xr.open_dataset(place, engine=engine, chunks={}).roll(t=15).chunk(t=10)
+    with pytest.raises(FileExistsError, match="computed from the very cells"):
+        to_zarr(moved, place, safe_chunks=False, **arguments)
+    assert files(place) == before
+    to_zarr(moved.load(), place, **arguments)
+    np.testing.assert_array_equal(open_zarr(place)["a"].values, np.roll(np.arange(40), 15))
+
+
+def test_an_append_may_be_computed_from_what_is_there(place):
+    to_zarr(xr.Dataset({"a": ("t", np.arange(40))}).chunk(t=10), place)
+    to_zarr(xr.open_dataset(place, engine="daskzarr", chunks={}) + 40, place, append_dim="t")
+    np.testing.assert_array_equal(open_zarr(place)["a"].values, np.arange(80))

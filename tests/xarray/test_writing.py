@@ -237,7 +237,11 @@ def test_no_name():
         to_zarr(xr.Dataset({None: ("t", np.arange(3)), "__values__": ("t", np.arange(3))}), {})
 
 
-@pytest.mark.parametrize("value", [np.datetime64("2020-01-01"), b"x", {1}, 1j, object(), xr.DataArray(1)], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [np.datetime64("2020-01-01"), b"x", {1}, 1j, object(), xr.DataArray(1)],
+    ids=["time", "bytes", "set", "complex", "object", "array"],
+)
 def test_attributes_that_json_cannot_say(place, value, tmp_path):
     for ds in (xr.Dataset(attrs={"k": value}), xr.Dataset({"a": ("t", [1, 2], {"k": value})})):
         with pytest.raises(TypeError, match=r"Invalid attribute in Dataset\.attrs"):
@@ -991,7 +995,7 @@ def test_threads_that_write_groups_of_one_store(kind, place):
 
 def test_lazy_variables_are_read_by_blocks_whatever_their_chunks(place, monkeypatch, tmp_path):
     """What is neither in memory nor of Dask is nobody's blocks: there is nothing to align."""
-    monkeypatch.setattr("daskzarr.xarray.preparing._LOADED", 64)
+    monkeypatch.setattr("daskzarr.xarray.cells._LOADED", 64)
     cells = np.arange(60).reshape(6, 10)
     to_zarr(xr.Dataset({"a": (("y", "x"), cells)}), place, encoding={"a": {"chunks": (2, 5)}})
     target = str(tmp_path / "b.zarr")
