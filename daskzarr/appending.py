@@ -189,7 +189,8 @@ def prepare_append(arr: da.Array, location: Location, growth: Growth, options: W
         if not growth.overwrite:
             raise AppendError(
                 f"an append of something else at {first} is unfinished: {', '.join(different)} differ; complete it by "
-                "the call that began it, or pass overwrite=True to give it up",
+                'the call that began it (resume="auto"), or give it up: overwrite=True, or, of a dataset, '
+                "overwrite_unfinished=True",
                 axis=axis,
             )
         clean_up(target, [begun], home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import dask.array as da
 
 from daskzarr.array_handle import ArrayHandle
 from daskzarr.begin import Ending, begin_each
+from daskzarr.chunk_io import Terms
 from daskzarr.configured import traffic_to
 from daskzarr.graph.generation import note_write
 from daskzarr.graph.write import ArrayWrite, Part
@@ -18,7 +20,7 @@ from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import clear, look_around, write_groups_above
 from daskzarr.hierarchy.registers import Register, enter, registers_above
 from daskzarr.hierarchy.staging import Staged, begin_stage, stage, swap
-from daskzarr.journal import OVERWRITE, forget
+from daskzarr.journal import AGAIN, OVERWRITE, Journal, begin, forget, forget_others
 from daskzarr.metadata import ArrayMetadata, GroupMetadata
 from daskzarr.metadata.consolidated import write_consolidated
 from daskzarr.metadata.documents import Documents, write_metadata
@@ -65,12 +67,18 @@ class ReplaceTree:
 
     staged: Staged
     nodes: Mapping[str, Documents]
+    endings: tuple[Ending, ...] = ()
     top: Location | None = None
 
     def __call__(self, written: Written) -> None:
         """End the write."""
         place = self.staged.place
         swap(self.staged)
+        # From here on what was noted of the old node is not true; until then it was.
+        noted = [ending.journal for ending in self.endings if ending.journal is not None]
+        forget_others(place, notes_of(place), [journal.node for journal in noted])
+        for ending in self.endings:
+            ending(written)
         _list_above(place, self.nodes, self.top)
 
 
@@ -108,14 +116,17 @@ def begin_tree_beside(tree: NewTree) -> tuple[list[ArrayWrite], ReplaceTree]:
     place, documents = tree.place, tree.documents()
     staged = stage(place, notes_of(place), OVERWRITE)
     note_write(place.store.url, place.path)
-    forget(place, notes_of(place))
     folder = begin_stage(staged, tree.groups[""])
     lead = len(place.path) + 1 if place.path else 0
     for path, found in documents.items():
         if path:
             put_documents(folder / path, found)
-    writes = []
+    writes, endings = [], []
     for each in tree.arrays:
+        journal = None if each.journal is None else _beside_the_old(each.journal)
+        if journal is not None:
+            begin(journal, each.terms)
+            endings.append(Ending(uuid.uuid4().hex, journal=journal, supersedes=journal.home))
         home = folder / each.place.path[lead:]
         handle = ArrayHandle.of(
             StoredArray(home, each.metadata),
@@ -123,11 +134,18 @@ def begin_tree_beside(tree: NewTree) -> tuple[list[ArrayWrite], ReplaceTree]:
             allow_pickle=True,
             traffic=traffic_to(home.store),
         )
-        writes.append(ArrayWrite(handle, tuple(Part(arr, owners) for arr, owners in each.parts)))
+        parts = tuple(Part(arr, owners) for arr, owners in each.parts)
+        writes.append(ArrayWrite(handle, parts, Terms(digests=journal is not None), journal))
     if tree.top == place:
         put_documents(folder, dict([write_consolidated(documents)]))
     nodes = {(place / path).path: found for path, found in documents.items()}
-    return writes, ReplaceTree(staged, nodes, tree.top)
+    return writes, ReplaceTree(staged, nodes, tuple(endings), tree.top)
+
+
+def _beside_the_old(journal: Journal) -> Journal:
+    """A journal that leaves what is noted of the old node as it is: it is true until that is replaced."""
+    first, second = journal.of_the_same(OVERWRITE), journal.of_the_same(AGAIN)
+    return second if first.finished else first
 
 
 def _put_consolidated(place: Location, documents: Mapping[str, Documents], top: Location | None) -> None:

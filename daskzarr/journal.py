@@ -12,7 +12,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -27,8 +27,8 @@ from daskzarr.stores.retries import get_many, persist
 __all__ = ["Journal", "Receipt", "begin", "differences", "forget", "journal_for", "journals_of", "noted"]
 
 FORMAT = 1
-OVERWRITE = "overwrite"
-"""Name of a write that takes the place of another node in the end: until then it says nothing of what is there."""
+OVERWRITE, AGAIN = "overwrite", "overwrite-again"
+"""Names of writes that take the place of another node in the end: until then they say nothing of what is there."""
 _FOLDER, _PLAN, _DONE = "__writes__", "plan.json", "done.json"
 _STAGED = ("__staged__", "__replaced__")  # where nodes are kept beside their places: not to be looked into
 
@@ -120,6 +120,22 @@ class Journal:
     def name(self) -> str:
         """What tells the write from others of the node."""
         return self.folder.path.rpartition("/")[2]
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the write takes the place of another node, which is there until it ends."""
+        return self.name in (OVERWRITE, AGAIN)
+
+    @property
+    def home(self) -> Location:
+        """Where all that is noted about the node goes."""
+        return Location(self.folder.store, self.folder.path.removesuffix(f"{_FOLDER}/{self.name}").rstrip("/"))
+
+    def of_the_same(self, name: str) -> Journal:
+        """The journal of another write of the node."""
+        return Journal(
+            Location(self.folder.store, self.folder.path.removesuffix(self.name) + name), self.url, self.node
+        )
 
     @property
     def begun(self) -> bool:
@@ -314,6 +330,18 @@ def forget(location: Location, beside: Location | None) -> None:
     writes._ask("removing", "", writable(beside).delete_below, writes.folder.path)
     if not any(here._list()):
         writes._ask("removing", "", writable(beside).delete_below, beside.path)  # folders with nothing in them
+
+
+def forget_others(location: Location, beside: Location | None, kept: Collection[str]) -> None:
+    """Remove what is noted about the node at a location, and about nodes below it, save those at the paths ``kept``."""
+    if beside is None:
+        return
+    if location.path not in kept:
+        for journal in journals_of(location, beside):
+            journal.discard()
+    for name in Journal(beside, location.store.url, location.path)._list().prefixes:
+        if name != _FOLDER and not name.startswith(_STAGED):
+            forget_others(location / name, beside / name, kept)
 
 
 def _writes_of(location: Location, beside: Location | None) -> Journal:

@@ -286,7 +286,7 @@ def take_up(journals: Sequence[Journal], terms: Mapping[str, Any], options: Writ
             hint = ""
         raise ResumeError(
             f"the write that was begun here is another one: {', '.join(different)} differ{hint}; make the same call, "
-            "or begin anew with resume=False (and overwrite=True, where there is to be a new array)",
+            "or begin anew with resume=False (and overwrite=True or mode='w', where there is to be a new one)",
             url=journal.url,
             node=journal.node,
             field=different[0],
@@ -304,9 +304,12 @@ def resume_from(prepared: Prepared, journal: Journal, target: Location) -> Prepa
 
     An object that has cells of others too is read, as they may have been written since.
     """
-    receipts = journal.receipts()
-    for key in noted(_later(prepared, journal)):
-        receipts.pop(key, None)
+    receipts, ended = journal.receipts(), journal.finished
+    for key, later in noted(_later(prepared, journal)).items():
+        if ended and key in receipts:
+            receipts[key] = later  # repaired since, or written over: that is how it is to be there
+        else:
+            receipts.pop(key, None)
     lead = len(target.path) + 1 if target.path else 0
     if receipts and isinstance(target.store, SurveyStore):
         there = {key[lead:]: size for key, size in target.store.survey(target.path)}

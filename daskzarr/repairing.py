@@ -11,7 +11,7 @@ from daskzarr.errors import MetadataError, raise_from
 from daskzarr.hierarchy import open_array
 from daskzarr.hierarchy.documents import finish, store_error, writable
 from daskzarr.hierarchy.notes import notes_at
-from daskzarr.journal import OVERWRITE, journals_of
+from daskzarr.journal import journals_of
 from daskzarr.metadata import ZarrFormat
 from daskzarr.resizing import REACH
 from daskzarr.stores import Location, locate
@@ -116,7 +116,7 @@ def repair(
 def _end_writes(location: Location, home: Location | None) -> None:
     """Writes that did not end have nothing left to do, once all they were to write is there; those that grow have."""
     for unfinished in journals_of(location, home):
-        if not unfinished.finished and unfinished.name != OVERWRITE and REACH not in unfinished.terms():
+        if not unfinished.finished and not unfinished.overwrites and REACH not in unfinished.terms():
             unfinished.finish({"repaired": True})
 
 

@@ -20,7 +20,7 @@ from daskzarr.hierarchy import StoredArray, store_error
 from daskzarr.hierarchy.copying import names_below
 from daskzarr.hierarchy.documents import list_dir
 from daskzarr.hierarchy.placing import DOCUMENT_NAMES
-from daskzarr.journal import OVERWRITE, Journal, journals_of, noted
+from daskzarr.journal import Journal, journals_of, noted
 from daskzarr.metadata import ChunkGrid
 from daskzarr.receipt import Receipt
 from daskzarr.stores import ListableStore, Location, Store, SurveyStore, SweepStore
@@ -100,7 +100,7 @@ def inspect_array(array: StoredArray, level: Level, place: Location | None) -> I
     index_of = _indexer(handle)
     journals = journals_of(array.location, place)
     pending = [journal for journal in journals if not journal.finished]
-    journals = [journal for journal in journals if journal not in pending or journal.name != OVERWRITE]
+    journals = [journal for journal in journals if journal not in pending or not journal.overwrites]
     rules = Rules(handle, level, _promised(journals, handle.grid))
     found = ((index_of(key), receipt) for key, receipt in noted(journals).items())
     receipts = {index: receipt for index, receipt in found if index is not None}

@@ -19,7 +19,7 @@ _BAD = {
 _OTHERS = {
     "orphaned": "of no chunk of the array; readers do not see them, and only you can say what they are",
     "leftover": "unfinished files of writers that were killed; delete them once no write is running",
-    "unfinished": "writes that were begun and did not end; run them again with resume=True",
+    "unfinished": "writes that did not end; make the same calls again, with resume=True, or as they were with mode='w'",
 }
 KINDS = {**_BAD, **_OTHERS}
 """What may be wrong with objects -> what that means."""
@@ -163,7 +163,11 @@ class GroupReport:
     def __str__(self) -> str:
         total = sum(report.stored for report in self.reports.values())
         lines = [_title(self.url, self.node, self.level, self.ok)]
-        lines.append(_row("arrays", len(self.reports), f"{total} objects stored"))
+        compared = sum(report.checked for report in self.reports.values())
+        lines.append(_row("arrays", len(self.reports), f"{total} objects stored; {compared} could be compared"))
+        absent = sum(report.absent for report in self.reports.values() if not report.journal)
+        if absent:
+            lines.append(_row("absent", absent, "left out as fill, or lost (there is no journal to tell)"))
         lines.extend(f"  {path} cannot be read: {reason}" for path, reason in self.unreadable.items())
         if self.unfinished:
             lines.append(_row("unfinished", len(self.unfinished), f"{_OTHERS['unfinished']}: {_some(self.unfinished)}"))

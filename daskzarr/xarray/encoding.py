@@ -43,7 +43,11 @@ def encode(variable: Variable, name: Hashable, zarr_format: ZarrFormat) -> Varia
         variable = variable.copy(deep=False, data=variable.data.astype("f8"))
     # Text of any length stays that in Zarr v2, too: xarray would cut it to the length of the longest.
     by_format = {"zarr_format": 3 if variable.dtype.kind == "T" else zarr_format} if _BY_FORMAT else {}
-    found: Variable = encode_zarr_variable(variable, name=name, **by_format)
+    try:
+        found: Variable = encode_zarr_variable(variable, name=name, **by_format)
+    except Exception as error:
+        error.add_note(f"Raised while encoding variable {name!r}")
+        raise
     return found
 
 
@@ -75,13 +79,13 @@ def stored_as(encoded: Variable, name: Hashable, zarr_format: ZarrFormat, *, str
     if encoded.dtype.kind == "f" and _is_nan(attributes.get(_MISSING)):
         del attributes[_MISSING]  # JSON cannot say it, and among floats it goes without saying
     fill = _fill_value(encoded, attributes, given, zarr_format)
-    chunks = _chunks(given.get("chunks"), encoded, name, given.get("shards"))
+    chunks = _chunks(given.get("chunks"), encoded, name, given.get("shards"), strict=strict)
     settings = ArraySettings(
         chunks=chunks,
         fill_value=fill,
         compressors=given.get("compressors", given.get("compressor", "auto")),
         dimension_names=tuple(map(str, encoded.dims)) if encoded.dims or zarr_format == 2 else None,
-        attributes=checked_attributes(attributes),
+        attributes=checked_attributes(attributes, f" or in those of variable {name!r}"),
         **{key: given[key] for key in _ARRAY if given.get(key) is not None},
     )
     try:
@@ -116,12 +120,14 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
-def checked_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes as JSON has them; arrays of NumPy are lists."""
+def checked_attributes(attributes: Mapping[Any, Any], where: str = "") -> dict[str, Any]:
+    """Attributes as JSON has them; arrays of NumPy are lists. ``where`` they may be besides those of the dataset."""
     try:
         return json_attributes(attributes)
     except MetadataError as error:
-        raise_from(WrongTypeError(f"Invalid attribute in Dataset.attrs: {error.message}", field=error.field), error)
+        raise_from(
+            WrongTypeError(f"Invalid attribute in Dataset.attrs{where}: {error.message}", field=error.field), error
+        )
 
 
 def stored_dtype(encoded: Variable) -> Any:
@@ -161,7 +167,7 @@ def _fill_value(
     return np.nan if encoded.dtype.kind == "f" else FillValue.DEFAULT
 
 
-def _chunks(chunks: Any, encoded: Variable, name: Hashable, shards: Any) -> Any:
+def _chunks(chunks: Any, encoded: Variable, name: Hashable, shards: Any, *, strict: bool) -> Any:
     """The chunk shape: as asked for, or as Dask has cut the variable, or, of what is in memory, of some megabytes."""
     if isinstance(chunks, (int, np.integer)) and not isinstance(chunks, bool):
         return (int(chunks),) * encoded.ndim
@@ -172,6 +178,13 @@ def _chunks(chunks: Any, encoded: Variable, name: Hashable, shards: Any) -> Any:
                 f"encoding['chunks'] is {short(chunks)}; it has to be integers", node=str(name), field="chunks"
             )
         return found
+    if strict and chunks is not None and not isinstance(chunks, str):
+        raise MetadataError(
+            f"encoding['chunks'] of variable {name!r} is {short(chunks)}; it has to be {encoded.ndim} lengths, one a "
+            f"dimension of {encoded.dims}",
+            node=str(name),
+            field="chunks",
+        )
     if encoded.chunks:
         return _as_cut(encoded.chunks, name)
     if shards is not None:

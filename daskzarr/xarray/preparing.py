@@ -8,7 +8,7 @@ from typing import Any
 
 from xarray import Dataset
 
-from daskzarr.errors import NodeExistsError, NodeNotFoundError, ResumeError
+from daskzarr.errors import MetadataError, NodeExistsError, NodeNotFoundError, ResumeError
 from daskzarr.hierarchy import StoredGroup, open_group
 from daskzarr.hierarchy.documents import ancestors, find_documents
 from daskzarr.hierarchy.node import node_of
@@ -75,6 +75,13 @@ def prepare(
     if there is None and asked.mode == "r+":
         raise NodeNotFoundError(
             "there is no group here, and mode='r+' makes none", url=place.store.url, node=place.path
+        )
+    if there is None and asked.append_dim is not None:
+        raise MetadataError(
+            f"append_dim={asked.append_dim!r} does not match any existing dataset dimensions: there is no group here",
+            url=place.store.url,
+            node=place.path,
+            field="append_dim",
         )
     if there is not None and asked.mode == "w-" and not asked.options.resume:
         raise NodeExistsError(

@@ -67,7 +67,7 @@ def to_zarr(
     obj
         A Dataset, DataArray or DataTree.
     store
-        Path, URL, ``os.PathLike``, mapping or store. Default None: a new mapping in memory.
+        Path, URL, ``os.PathLike``, mapping or store.
     mode
         ``"w-"``: a new group, and an error if there is one. ``"w"``: a new group in the place of what is there; where
         folders can be moved, that goes last. ``"a"``: into a group that may be there; variables that are there are
@@ -203,7 +203,11 @@ class _Call:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> _Call:
         """What the arguments of the verb, by name, say."""
-        obj, store = given["obj"], normal_place({} if given["store"] is None else given["store"])
+        obj, store = given["obj"], normal_place(given["store"])
+        if store is None:
+            raise WrongTypeError(
+                "store is None; say where to write: a path, a URL, a mapping or a store", field="store"
+            )
         if given["chunkmanager_store_kwargs"]:
             raise UnsupportedError(
                 "chunkmanager_store_kwargs= are for dask.array.store, which writes nothing here",

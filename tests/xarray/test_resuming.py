@@ -382,3 +382,43 @@ def test_collected_failures(place):
     with pytest.raises(daskzarr.errors.WriteFailedError) as caught:
         to_zarr(dataset(block=Block(5))[["a"]], place, failures="collect", journal=False)
     assert len(caught.value.failures) == 7
+
+
+def test_what_replaces_a_dataset_is_noted_and_what_is_replaced_stays_noted_until_then(place):
+    ds = xr.Dataset({"v": ("a", da.arange(100, chunks=10) + 1), "w": ("a", np.arange(100))})
+    for _ in range(3):
+        to_zarr(ds, place, mode="w")
+    report = daskzarr.verify(place, level="digest")
+    assert report.ok
+    assert "11 objects stored; 11 could be compared" in str(report)
+
+    def fail(block):
+        raise FailedOnPurpose
+
+    with pytest.raises(FailedOnPurpose):
+        to_zarr(ds.assign(v=("a", ds["v"].data.map_blocks(fail, dtype="i8"))), place, mode="w")
+    os.remove(f"{place}/v/c/5")
+    assert daskzarr.verify(place, level="digest").bad == {"v": ("c/5",)}
+    to_zarr(ds[["w"]], place, mode="w")
+    assert daskzarr.verify(place, level="digest").ok
+    assert not os.listdir(f"{place}.daskzarr/v/__writes__")
+
+
+def test_a_group_without_a_journal_does_not_hide_that_nothing_was_compared(place):
+    to_zarr(xr.Dataset({"v": ("a", da.arange(100, chunks=10) + 1)}), place, journal=False)
+    os.remove(f"{place}/v/c/5")
+    said = str(daskzarr.verify(place, level="digest"))
+    assert "9 objects stored; 0 could be compared" in said
+    assert "absent" in said
+
+
+@pytest.mark.parametrize("resume", [True, "auto"])
+def test_what_was_repaired_or_written_over_since_is_finished(place, resume):
+    ds = xr.Dataset({"v": ("a", da.arange(100, chunks=10) + 1)})
+    to_zarr(ds, place, token="x")
+    os.remove(f"{place}/v/c/5")
+    daskzarr.repair(ds["v"].data, place, "v")
+    to_zarr(xr.Dataset({"v": ("a", np.full(10, 7))}), place, region={"a": slice(20, 30)})
+    to_zarr(ds, place, token="x", resume=resume)
+    assert daskzarr.verify(place, level="decode").ok
+    np.testing.assert_array_equal(open_zarr(place)["v"].values[15:35], [*range(16, 21), *[7] * 10, *range(31, 36)])

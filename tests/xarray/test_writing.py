@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -677,13 +678,11 @@ def test_what_an_append_adds_besides():
     assert store == before
 
 
-def test_appending_nothing_and_to_nothing():
+def test_appending_nothing():
     to_zarr(lines(0, 0), store := {}, encoding={"a": {"chunks": (3,)}})
     to_zarr(lines(0, 4), store, append_dim="t")
     to_zarr(lines(4, 4), store, append_dim="t")
     read(store, lines(0, 4))
-    to_zarr(lines(0, 4), fresh := {}, append_dim="t")
-    read(fresh, lines(0, 4))
 
 
 # ---- regions
@@ -1064,3 +1063,35 @@ def test_errors_name_the_place(place):
         to_zarr(lines(3, 5), place, append_dim="t", at=7)
     assert caught.value.url == f"file://{place}"
     assert caught.value.node in ("a", "b", "t")
+
+
+def test_an_append_makes_no_dataset(place):
+    with pytest.raises(ValueError, match="does not match any existing dataset dimensions: there is no group"):
+        to_zarr(xr.Dataset({"a": ("t", np.arange(3))}), place, append_dim="t")
+    assert not Path(place).exists()
+
+
+def test_a_place_has_to_be_given():
+    with pytest.raises(TypeError, match="say where to write"):
+        xr.Dataset({"a": ("t", np.arange(3))}).daskzarr.to_zarr()
+
+
+@pytest.mark.parametrize("chunks", [(5, 3), {"t": 5}], ids=["two", "by name"])
+def test_chunks_that_are_asked_for_have_a_length_for_each_dimension(chunks):
+    ds = xr.Dataset({"a": (("t", "x", "y"), np.zeros((4, 5, 6)))})
+    with pytest.raises(MetadataError, match="it has to be 3 lengths"):
+        to_zarr(ds, {}, encoding={"a": {"chunks": chunks}})
+
+
+def test_errors_of_xarrays_encoders_name_the_variable():
+    ds = xr.Dataset({"a": ("t", np.array(["2020-01-01"], "M8[ns]"), {}, {"units": "dayz since 2000-01-01"})})
+    with pytest.raises(Exception, match="dayz") as caught:
+        to_zarr(ds, {})
+    assert "Raised while encoding variable 'a'" in caught.value.__notes__
+
+
+def test_patterns_of_places_do_not_match_what_is_noted_beside_them(tmp_path):
+    for name in "ab":
+        to_zarr(xr.Dataset({"v": ("t", da.arange(4, chunks=2))}), tmp_path / f"{name}.zarr")
+    assert (tmp_path / "a.zarr.daskzarr").exists()
+    assert daskzarr.xarray.glob(f"{tmp_path}/*") == [str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr")]
