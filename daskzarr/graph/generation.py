@@ -16,6 +16,8 @@ def note_write(url: str, path: str) -> None:
 
 def generation_of(url: str, path: str) -> int:
     """How many writes to the node, or to one above it, this process has made or prepared."""
+    if not _written:
+        return 0
     parts = path.split("/") if path else []
     above = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
     return sum(_written.get((url, node), 0) for node in above)
