@@ -83,10 +83,10 @@ def _fitting(cells: Any, length: int | None, missing: Any, name: str) -> Any:
             found[at] = missing
         elif not isinstance(cell, str if length is None else (str, bytes)):
             raise LossError(f"variable {name!r}: {short(cell)} is no text, as all that is stored is", node=name)
-        elif length is not None and len(cell) > length:
+        elif length is not None and len(cell.encode() if missing == b"" and isinstance(cell, str) else cell) > length:
             raise LossError(
-                f"variable {name!r}: {short(cell)} is longer than the {length} characters that are stored of each "
-                "cell; give it a longer data type",
+                f"variable {name!r}: {short(cell)} is longer than the {length} characters or bytes that are stored of "
+                "each cell; give it a longer data type",
                 node=name,
                 field="data_type",
             )

@@ -534,3 +534,13 @@ def test_an_append_may_be_computed_from_what_is_there(place):
     to_zarr(xr.Dataset({"a": ("t", np.arange(40))}).chunk(t=10), place)
     to_zarr(xr.open_dataset(place, engine="daskzarr", chunks={}) + 40, place, append_dim="t")
     np.testing.assert_array_equal(open_zarr(place)["a"].values, np.arange(80))
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_text_is_as_long_as_its_bytes(existing):
+    text, store = xr.Dataset({"a": ("x", np.array(["äö", "b"], object))}), {}
+    if existing:
+        to_zarr(xr.Dataset({"a": ("x", np.array([b"ab", b"c"]))}), store)
+    arguments = {"append_dim": "x"} if existing else {"encoding": {"a": {"dtype": "S2"}}}
+    with pytest.raises(LossError, match="'äö' is longer than the 2 characters or bytes"):
+        to_zarr(text, store, **arguments)
