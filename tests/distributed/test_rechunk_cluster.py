@@ -1,5 +1,6 @@
 """rechunk on a cluster of processes: scratch kept small, a worker killed, the whole job killed and taken up again."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,12 +82,12 @@ def writes(tmp_path):
 def held(place):
     """Bytes of the objects in scratch, those under way not counted."""
     total = 0
-    for path in Path(f"{place}.daskzarr", "__scratch__").rglob("*.*"):
-        if path.suffix not in (".json", ".partial"):
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:
-                continue
+    # os.walk steps over what is deleted while it looks; Path.rglob raises
+    for folder, _, names in os.walk(Path(f"{place}.daskzarr", "__scratch__")):
+        for name in names:
+            if not name.endswith((".json", ".partial")):
+                with contextlib.suppress(FileNotFoundError):
+                    total += Path(folder, name).stat().st_size
     return total
 
 
