@@ -111,7 +111,6 @@ def _discard_others(journal: Journal, home: Location) -> None:
 
 def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
     """Write the documents and open the journal, or find out what is left to do of a write that was begun before."""
-    options = prepared.options
     note_write(prepared.place.store.url, prepared.place.path)
     if prepared.resumed is not None:
         target = prepared.resumed.target
@@ -119,19 +118,22 @@ def begin_write(prepared: Prepared) -> tuple[ArrayWrite, Ending | None]:
         prepared = _without_torn(prepared)
     else:
         target = _begin_anew(prepared)
-    journal = prepared.journal
-    stored = StoredArray(target, prepared.metadata)
+    write = array_write(prepared, target, prepared.journal)
+    return write, _ending(prepared, write.terms.only is None)
+
+
+def array_write(prepared: Prepared, target: Location, journal: Journal | None) -> ArrayWrite:
+    """What is left to write of an array whose documents are at a location by now."""
+    only = prepared.wanted
     handle = ArrayHandle.of(
-        stored,
-        write_empty_chunks=options.write_empty_chunks,
+        StoredArray(target, prepared.metadata),
+        write_empty_chunks=prepared.options.write_empty_chunks,
         allow_pickle=True,
         traffic=traffic_to(target.store),
     )
-    only = prepared.wanted
     parts = tuple(Part(arr, owners, _finished(prepared, handle, owners, only)) for arr, owners in prepared.parts)
-    terms = Terms(digests=journal is not None, only=only, collect=options.failures == "collect")
-    write = ArrayWrite(handle, parts, terms, journal)
-    return write, _ending(prepared, only is None)
+    terms = Terms(digests=journal is not None, only=only, collect=prepared.options.failures == "collect")
+    return ArrayWrite(handle, parts, terms, journal)
 
 
 def begin_each(prepared: Sequence[Prepared]) -> list[tuple[ArrayWrite, Ending | None]]:

@@ -6,16 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import dask.array as da
-
-from daskzarr.array_handle import ArrayHandle
-from daskzarr.begin import Ending, begin_each
-from daskzarr.chunk_io import Terms
-from daskzarr.configured import traffic_to
+from daskzarr.begin import Ending, array_write, begin_each
 from daskzarr.graph.generation import note_write
-from daskzarr.graph.write import ArrayWrite, Part
-from daskzarr.hierarchy import StoredArray
-from daskzarr.hierarchy.documents import node_exists, put_documents
+from daskzarr.graph.write import ArrayWrite
+from daskzarr.hierarchy.documents import put_documents
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import clear, look_around, write_groups_above
 from daskzarr.hierarchy.registers import Register, enter, registers_above
@@ -27,8 +21,7 @@ from daskzarr.metadata.documents import Documents, write_metadata
 from daskzarr.nodes import consolidate
 from daskzarr.prepare import Prepared
 from daskzarr.receipt import Written
-from daskzarr.regions import reads_from
-from daskzarr.stores import Location, MovingStore
+from daskzarr.stores import Location
 
 
 @dataclass(frozen=True)
@@ -53,12 +46,19 @@ class NewTree:
     arrays: tuple[Prepared, ...]
     top: Location | None = None
 
+    def path_of(self, array: Prepared) -> str:
+        """The path of one of the arrays from the place."""
+        return array.place.path[len(self.place.path) :].lstrip("/")
+
     def documents(self) -> dict[str, Documents]:
         """The documents of all groups and arrays, by path from the place."""
-        lead = len(self.place.path) + 1 if self.place.path else 0
         nodes: dict[str, ArrayMetadata | GroupMetadata] = dict(self.groups)
-        nodes |= {each.place.path[lead:]: each.metadata for each in self.arrays}
+        nodes |= {self.path_of(each): each.metadata for each in self.arrays}
         return {path: write_metadata(metadata, top=not (self.place / path).path) for path, metadata in nodes.items()}
+
+    def in_store(self, documents: Mapping[str, Documents]) -> dict[str, Documents]:
+        """Documents by path from the place -> the same by path in the store."""
+        return {(self.place / path).path: found for path, found in documents.items()}
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,7 @@ class ReplaceTree:
         forget_others(place, notes_of(place), [journal.node for journal in noted])
         for ending in self.endings:
             ending(written)
-        _list_above(place, self.nodes, self.top)
-
-
-def is_staged(place: Location, sources: Sequence[da.Array], *, reads_itself: bool = False, compute: bool) -> bool:
-    """Whether what is at a place has to stay until all that is to replace it is written, or can easily do so.
-
-    Without ``compute`` the documents are wanted at once; where nothing can be moved, staging means to copy.
-    """
-    movable = notes_of(place) is not None and isinstance(place.store, MovingStore)
-    if reads_itself or any(reads_from(source, place) for source in sources):
-        return True
-    return movable and compute and node_exists(place)
+        _list_above(registers_above(place, {2, 3}), place, self.nodes, self.top)
 
 
 def begin_tree(tree: NewTree, *, overwrite: bool) -> list[tuple[ArrayWrite, Ending | None]]:
@@ -105,9 +94,9 @@ def begin_tree(tree: NewTree, *, overwrite: bool) -> list[tuple[ArrayWrite, Endi
     for path in tree.groups:
         put_documents(place / path, documents[path])
     begun = begin_each(tree.arrays)
-    _put_consolidated(place, documents, tree.top)
-    _enter(site.registers, place, {(place / path).path: found for path, found in documents.items()}, site.missing)
-    _consolidate(tree.top, place, site.registers)
+    if tree.top == place:
+        put_documents(place, dict([write_consolidated(documents)]))
+    _list_above(site.registers, place, {**site.missing, **tree.in_store(documents)}, tree.top)
     return begun
 
 
@@ -117,7 +106,6 @@ def begin_tree_beside(tree: NewTree) -> tuple[list[ArrayWrite], ReplaceTree]:
     staged = stage(place, notes_of(place), OVERWRITE)
     note_write(place.store.url, place.path)
     folder = begin_stage(staged, tree.groups[""])
-    lead = len(place.path) + 1 if place.path else 0
     for path, found in documents.items():
         if path:
             put_documents(folder / path, found)
@@ -127,19 +115,10 @@ def begin_tree_beside(tree: NewTree) -> tuple[list[ArrayWrite], ReplaceTree]:
         if journal is not None:
             begin(journal, each.terms)
             endings.append(Ending(uuid.uuid4().hex, journal=journal, supersedes=journal.home))
-        home = folder / each.place.path[lead:]
-        handle = ArrayHandle.of(
-            StoredArray(home, each.metadata),
-            write_empty_chunks=each.options.write_empty_chunks,
-            allow_pickle=True,
-            traffic=traffic_to(home.store),
-        )
-        parts = tuple(Part(arr, owners) for arr, owners in each.parts)
-        writes.append(ArrayWrite(handle, parts, Terms(digests=journal is not None), journal))
+        writes.append(array_write(each, folder / tree.path_of(each), journal))
     if tree.top == place:
         put_documents(folder, dict([write_consolidated(documents)]))
-    nodes = {(place / path).path: found for path, found in documents.items()}
-    return writes, ReplaceTree(staged, nodes, tuple(endings), tree.top)
+    return writes, ReplaceTree(staged, tree.in_store(documents), tuple(endings), tree.top)
 
 
 def _beside_the_old(journal: Journal) -> Journal:
@@ -148,31 +127,10 @@ def _beside_the_old(journal: Journal) -> Journal:
     return second if first.finished else first
 
 
-def _put_consolidated(place: Location, documents: Mapping[str, Documents], top: Location | None) -> None:
-    """Put the group's own consolidated metadata, if it is the one to have them."""
-    if top == place:
-        put_documents(place, dict([write_consolidated(documents)]))
-
-
-def _list_above(place: Location, nodes: Mapping[str, Documents], top: Location | None) -> None:
-    """List all nodes in the consolidated metadata above the place."""
-    registers = registers_above(place, {2, 3})
-    _enter(registers, place, nodes, {})
-    _consolidate(top, place, registers)
-
-
-def _enter(
-    registers: Sequence[Register],
-    place: Location,
-    nodes: Mapping[str, Documents],
-    missing: Mapping[str, Documents],
+def _list_above(
+    registers: Sequence[Register], place: Location, nodes: Mapping[str, Documents], top: Location | None
 ) -> None:
-    """Note nodes in the registers above a place."""
-    if registers:
-        enter(registers, place, {**missing, **nodes})
-
-
-def _consolidate(top: Location | None, place: Location, registers: Sequence[Register]) -> None:
-    """Make consolidated metadata at the top, unless they are there and list all."""
+    """List nodes in the consolidated metadata above the place; at the top they are made, if there are none yet."""
+    enter(registers, place, nodes)
     if top is not None and top != place and all(register.location != top for register in registers):
         consolidate(top)

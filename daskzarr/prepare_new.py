@@ -11,11 +11,11 @@ import dask.array as da
 from daskzarr.block_grid import RegularCuts, cuts
 from daskzarr.errors import MetadataError, NodeExistsError, ResumeError, UnsupportedError
 from daskzarr.hierarchy import StoredArray
-from daskzarr.hierarchy.documents import find_documents, node_exists
+from daskzarr.hierarchy.documents import find_documents
 from daskzarr.hierarchy.node import node_of
 from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import look_around
-from daskzarr.hierarchy.staging import stage
+from daskzarr.hierarchy.staging import goes_last, stage
 from daskzarr.journal import OVERWRITE, Journal, differences, journal_for
 from daskzarr.metadata import ArrayMetadata, ZarrFormat
 from daskzarr.prepare import (
@@ -32,7 +32,7 @@ from daskzarr.prepare import (
 )
 from daskzarr.regions import check_cast, place_blocks, reads_from
 from daskzarr.settings import ArraySettings, new_array_metadata
-from daskzarr.stores import Location, MovingStore
+from daskzarr.stores import Location
 
 
 def prepare_new(
@@ -86,15 +86,13 @@ def prepare_metadata(
         raise
     if not overwrite:
         return prepared
-    own_source, at_hand = reads_from(arr, place), notes_of(place)
-    # Without compute the documents are wanted at once; where nothing can be moved, staging means to copy.
-    movable = at_hand is not None and isinstance(place.store, MovingStore)
-    if own_source or (movable and compute and node_exists(place)):
+    own_source = reads_from(arr, place)
+    if goes_last(place, reads_itself=own_source, compute=compute):
         if own_source and not compute and return_stored:
             raise UnsupportedError(
                 "the array to be written is read from the very place it would go to; write it with compute=True"
             )
-        staged = stage(place, at_hand, OVERWRITE)
+        staged = stage(place, notes_of(place), OVERWRITE)
         journal = None if home is None else journal_for(place, home, OVERWRITE)
         return replace(prepared, staged=staged, journal=journal)
     return prepared

@@ -16,6 +16,7 @@ from daskzarr.hierarchy.documents import (
     finish,
     list_dir,
     node_exists,
+    put_documents,
     set_document,
     store_error,
     writable,
@@ -137,8 +138,7 @@ def delete_below(location: Location) -> None:
 def write_groups_above(site: Site) -> None:
     """Make the groups above that are missing, the highest first."""
     for path, documents in site.missing.items():
-        for name, document in documents.items():
-            set_document(Location(site.location.store, path), name, format_object(document))
+        put_documents(Location(site.location.store, path), documents)
 
 
 def _check_names(location: Location, zarr_format: ZarrFormat) -> None:

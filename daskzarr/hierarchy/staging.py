@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from daskzarr.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
 from daskzarr.hierarchy.documents import find_documents, node_exists, set_document, writable
+from daskzarr.hierarchy.notes import notes_of
 from daskzarr.hierarchy.placing import delete_below, look_around
 from daskzarr.hierarchy.swap_copying import delete
 from daskzarr.hierarchy.swapping import (
@@ -45,10 +46,10 @@ from daskzarr.hierarchy.swapping import (
 from daskzarr.metadata import ArrayMetadata, GroupMetadata
 from daskzarr.metadata.documents import format_of, write_metadata
 from daskzarr.metadata.json_text import format_object
-from daskzarr.stores import ListableStore, Location, MappingStore, parent
+from daskzarr.stores import ListableStore, Location, MappingStore, MovingStore, parent
 from daskzarr.stores.local.folder_lock import lock_folder
 
-__all__ = ["Staged", "begin_stage", "recover", "stage", "swap"]
+__all__ = ["Staged", "begin_stage", "goes_last", "recover", "stage", "swap"]
 
 _Result = TypeVar("_Result")
 
@@ -93,6 +94,17 @@ def stage(place: Location, beside: Location | None, write: str) -> Staged:
     folders = folders_beside(beside, f"{STAGED}{write}-")
     found = [token for folder in folders if folder.path.endswith(f"-{(token := token_at(folder))}")]
     return Staged(place, beside, write, (uuid.uuid4().hex, *map(str, found[:1])))
+
+
+def goes_last(place: Location, *, reads_itself: bool, compute: bool) -> bool:
+    """Whether what is at a place stays until all that is to replace it is written: it has to, or easily can.
+
+    Without ``compute`` the documents are wanted at once; where nothing can be moved, staging means to copy.
+    """
+    if reads_itself:
+        return True
+    movable = compute and isinstance(place.store, MovingStore) and notes_of(place) is not None
+    return movable and node_exists(place)
 
 
 def begin_stage(staged: Staged, metadata: ArrayMetadata | GroupMetadata) -> Location:

@@ -8,8 +8,8 @@ from typing import Any
 
 import dask.array as da
 
-from daskzarr.begin import Endings, begin_write
-from daskzarr.begin_tree import NewTree, begin_tree_beside, is_staged
+from daskzarr.begin import Endings, begin_each
+from daskzarr.begin_tree import NewTree, begin_tree_beside
 from daskzarr.create import write_new_group
 from daskzarr.errors import NodeExistsError
 from daskzarr.graph.generation import note_write
@@ -17,7 +17,7 @@ from daskzarr.graph.write import Write, write_arrays
 from daskzarr.hierarchy import StoredGroup, read_node
 from daskzarr.hierarchy.documents import node_exists
 from daskzarr.hierarchy.notes import notes_of
-from daskzarr.hierarchy.staging import recover
+from daskzarr.hierarchy.staging import goes_last, recover
 from daskzarr.journal import forget
 from daskzarr.metadata import GroupMetadata
 from daskzarr.nodes import update_attributes
@@ -25,7 +25,7 @@ from daskzarr.ome.documents import FORMAT_OF, Version
 from daskzarr.prepare import Prepared, WriteOptions, divide
 from daskzarr.prepare_new import prepare_new
 from daskzarr.receipt import Written
-from daskzarr.regions import place_blocks
+from daskzarr.regions import place_blocks, reads_from
 from daskzarr.settings import ArraySettings, new_array_metadata
 from daskzarr.stores import Location
 
@@ -79,7 +79,7 @@ def overwrite_image(
         _prepare(arr, place / str(n), settings, replace(options, journal=False), target.version)
         for n, (arr, settings, options) in enumerate(levels)
     ]
-    if is_staged(place, [source], compute=compute):
+    if goes_last(place, reads_itself=reads_from(source, place), compute=compute):
         # What is put in its place in one step can say at once that it is an image.
         group = GroupMetadata(attributes=dict(target.attributes), zarr_format=FORMAT_OF[target.version])
         return write_arrays(*begin_tree_beside(NewTree(place, {"": group}, tuple(prepared))))
@@ -120,6 +120,6 @@ def _write_group(target: Target, *, overwrite: bool) -> None:
 
 def _begin(prepared: Sequence[Prepared], target: Target) -> Write:
     """Write the documents of all levels; the write of their cells."""
-    pairs = [begin_write(each) for each in prepared]
+    pairs = begin_each(prepared)
     endings = tuple(ending for _, ending in pairs if ending is not None)
     return write_arrays([write for write, _ in pairs], Publish(Endings(endings), target))

@@ -98,7 +98,7 @@ def asked(given: Mapping[str, Any]) -> Asked:
     )
 
 
-def _mode(mode: Any, append_dim: Any, region: Any) -> Mode:
+def _mode(mode: Any, append_dim: Any, region: Any) -> Any:
     """The mode; where none is given, the one that what is asked for needs."""
     if mode is None:
         mode = "a" if append_dim is not None else "w-" if region is None else "r+"
@@ -110,8 +110,7 @@ def _mode(mode: Any, append_dim: Any, region: Any) -> Mode:
         )
     if not isinstance(mode, str) or mode not in _MODES:
         raise MetadataError(f"mode is {short(mode)}; it can be {', '.join(map(repr, _MODES))}", field="mode")
-    found: Any = mode
-    return found  # type: ignore[no-any-return]
+    return mode
 
 
 def _check_bool(name: str, value: Any) -> None:

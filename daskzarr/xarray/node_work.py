@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from xarray import Dataset, Variable, conventions
 from daskzarr.appending import Growth, prepare_append
 from daskzarr.errors import DaskZarrError, MetadataError, NodeExistsError, NodeNotFoundError, raise_from
 from daskzarr.hierarchy import StoredArray, StoredGroup
-from daskzarr.metadata import GroupMetadata, ZarrFormat
+from daskzarr.metadata import ChunkGrid, GroupMetadata, ZarrFormat
 from daskzarr.prepare import Prepared, WriteOptions, prepare_regions
 from daskzarr.prepare_new import prepare_fresh, prepare_metadata
 from daskzarr.regions import check_array, check_store
@@ -22,7 +22,7 @@ from daskzarr.stores import Location
 from daskzarr.xarray.asked import Asked, UnknownNameError
 from daskzarr.xarray.cells import dask_array, in_reach, reads_array, scheduler_of
 from daskzarr.xarray.conventions import dimensions_of
-from daskzarr.xarray.encoding import Stored, checked_attributes, encode, stored_as
+from daskzarr.xarray.encoding import checked_attributes, encode, stored_as
 from daskzarr.xarray.existing import (
     Known,
     appended_at,
@@ -83,7 +83,7 @@ class Node:
                 raise NodeNotFoundError(
                     "there is no group that could have a region", url=self.place.store.url, node=self.place.path
                 )
-            region = found_region(dataset, self.group, arrays, asked)
+            region = found_region(dataset, arrays, asked)
             dataset = dataset.drop_vars(dataset.indexes)
         variables, attributes = conventions.encode_dataset_coordinates(dataset)
         if asked.mode == "w-" and self.group is not None:
@@ -177,7 +177,7 @@ class Node:
         place, options = self.place / stored_name(name), self._options(name, stored.write_empty_chunks)
         array, ready = dask_array(stored.variable, stored.metadata.chunk_grid.chunk_shape)
         if not ready and aligned:
-            self._check_blocks(name, array, (0,) * array.ndim, stored)
+            self._check_blocks(name, array, (0,) * array.ndim, array.shape, stored.metadata.chunk_grid)
         with scheduler_of(ready):
             check_array(array)
             check_store(array, place)
@@ -190,10 +190,11 @@ class Node:
             raise_from(error.locate(url=place.store.url, node=place.path), error)
         return Target(prepared.checked(), ready)
 
-    def _check_blocks(self, name: Hashable, array: da.Array, start: tuple[int, ...], stored: Stored) -> None:
+    def _check_blocks(
+        self, name: Hashable, array: da.Array, start: Sequence[int], shape: Sequence[int], grid: ChunkGrid
+    ) -> None:
         """Blocks have whole stored objects, if the call wants that."""
         if self.asked.safe_chunks and not self.asked.align_chunks:
-            grid, shape = stored.metadata.chunk_grid, stored.metadata.shape
             check_blocks(name, array.chunks, start, shape, grid, parts=self.asked.mode != "r+")
 
     def _existing(
@@ -228,9 +229,8 @@ class Node:
         shape = list(array.shape)
         if axis is not None:
             shape[axis] = start[axis] + cells.shape[axis]
-        if not ready and aligned and asked.safe_chunks and not asked.align_chunks:
-            grid = array.metadata.chunk_grid
-            check_blocks(name, cells.chunks, start, shape, grid, parts=asked.mode != "r+")
+        if not ready and aligned:
+            self._check_blocks(name, cells, start, shape, array.metadata.chunk_grid)
         with scheduler_of(ready):
             check_store(cells, array.location)
         place = Location(self.place.store, array.location.path)

@@ -11,16 +11,14 @@ from xarray import Dataset, conventions
 
 from daskzarr.alignment import is_edge
 from daskzarr.errors import DaskZarrError, MetadataError, raise_from, short
-from daskzarr.hierarchy import StoredArray, StoredGroup
+from daskzarr.hierarchy import StoredArray
 from daskzarr.metadata import ChunkGrid
 from daskzarr.xarray.asked import Asked, UnknownNameError, WrongTypeError
 from daskzarr.xarray.conventions import variable_of
 from daskzarr.xarray.names import stored_name
 
 
-def found_region(
-    dataset: Dataset, group: StoredGroup, arrays: Mapping[str, StoredArray], asked: Asked
-) -> dict[Hashable, slice]:
+def found_region(dataset: Dataset, arrays: Mapping[str, StoredArray], asked: Asked) -> dict[Hashable, slice]:
     """The region as slices by dimension, found out from labels where that is asked for; an error if there is none."""
     given: Any = asked.region
     region = dict.fromkeys(dataset.dims, "auto") if isinstance(given, str) else dict(given)

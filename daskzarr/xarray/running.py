@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,15 @@ class EndGroups:
     def __call__(self, written: Written) -> None:
         """End the write."""
         Endings(self.endings)(written)
-        for place, attributes, zarr_format in self.attributes:
-            update_attributes(place, attributes, replace=True, zarr_format=zarr_format)
-        if self.top is not None:
-            consolidate(self.top)
+        say(self.attributes, self.top)
+
+
+def say(attributes: Iterable[tuple[Location, Mapping[str, Any], ZarrFormat]], top: Location | None) -> None:
+    """Give groups that are there their new attributes, and all below the top its consolidated metadata."""
+    for place, new, zarr_format in attributes:
+        update_attributes(place, new, replace=True, zarr_format=zarr_format)
+    if top is not None:
+        consolidate(top)
 
 
 def run_ready(begun: list[tuple[ArrayWrite, Ending | None]], targets: list[Target], ending: Any = None) -> Delayed:

@@ -11,18 +11,19 @@ from dask.delayed import Delayed
 from xarray import DataArray, Dataset, DataTree
 
 from daskzarr.begin import begin_each
-from daskzarr.begin_tree import NewTree, begin_tree, begin_tree_beside, is_staged
+from daskzarr.begin_tree import NewTree, begin_tree, begin_tree_beside
 from daskzarr.create import write_new_group
 from daskzarr.errors import DaskZarrError, MetadataError, UnsupportedError, raise_from
+from daskzarr.hierarchy.staging import goes_last
 from daskzarr.metadata import ZarrFormat
-from daskzarr.receipt import Written
+from daskzarr.regions import reads_from
 from daskzarr.stores import Location, locate
 from daskzarr.write_plan import WritePlan
 from daskzarr.xarray.asked import Asked, WrongTypeError, asked
 from daskzarr.xarray.cells import reads_from_store
 from daskzarr.xarray.opening import normal_place
 from daskzarr.xarray.preparing import Work, prepare
-from daskzarr.xarray.running import EndGroups, run_ready
+from daskzarr.xarray.running import EndGroups, run_ready, say
 
 _UNNAMED, _NAME = "__xarray_dataarray_variable__", "__xarray_dataarray_name__"
 
@@ -251,12 +252,16 @@ class _Call:
         groups = {path: node.metadata for path, node in work.nodes.items()}
         tree = NewTree(work.place, groups, tuple(target.prepared for target in targets), top)
         overwrites = self.asked.overwrites
-        reads_itself = overwrites and any(reads_from_store(each, self.top) for each in self.datasets.values())
-        sources = [arr for target in targets for arr, _ in target.prepared.parts]
-        if overwrites and is_staged(work.place, sources, reads_itself=reads_itself, compute=self.compute):
+        if overwrites and goes_last(work.place, reads_itself=self._reads_itself(work), compute=self.compute):
             writes, ending = begin_tree_beside(tree)
             return run_ready([(write, None) for write in writes], targets, ending)
         return run_ready(begin_tree(tree, overwrite=overwrites), targets)
+
+    def _reads_itself(self, work: Work) -> bool:
+        """Whether anything is still to be read from the store that is written."""
+        if any(reads_from_store(each, self.top) for each in self.datasets.values()):
+            return True
+        return any(reads_from(arr, work.place) for target in work.targets for arr, _ in target.prepared.parts)
 
     def _begin_there(self, work: Work) -> Delayed:
         """The same in groups that are there, or were begun."""
@@ -272,7 +277,7 @@ class _Call:
             endings = tuple(ending for _, ending in begun if ending is not None)
             end = EndGroups(endings, tuple(changed), top)
             return run_ready([(write, None) for write, _ in begun], work.targets, end)
-        EndGroups((), tuple(changed), top)(Written())
+        say(changed, top)
         return run_ready(begun, work.targets)
 
 

@@ -16,6 +16,7 @@ from daskzarr.testing import FaultyStore
 from daskzarr.xarray import open_zarr, to_zarr
 
 pytestmark = [
+    pytest.mark.usefixtures("one_after_the_other"),
     pytest.mark.filterwarnings("ignore:The data type .* does not have a Zarr V3 specification"),
     pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"),
     pytest.mark.filterwarnings("ignore:Times can't be serialized faithfully"),
@@ -31,17 +32,6 @@ FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 
 class FailedOnPurpose(Exception):
     """What a block raises."""
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="sync"):
-        yield
-
-
-@pytest.fixture
-def place(tmp_path):
-    return str(tmp_path / "a.zarr")
 
 
 def files(place):

@@ -18,22 +18,12 @@ from daskzarr.errors import AppendError, NodeExistsError, PlanLimitError, Resume
 from daskzarr.stores import LocalStore
 from daskzarr.xarray import open_zarr, to_zarr
 
+pytestmark = pytest.mark.usefixtures("one_after_the_other")
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 
 
 class FailedOnPurpose(Exception):
     """What a block raises."""
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="sync"):
-        yield
-
-
-@pytest.fixture
-def place(tmp_path):
-    return str(tmp_path / "a.zarr")
 
 
 @pytest.fixture
@@ -378,10 +368,16 @@ def test_fsync_and_no_journal(place, tmp_path):
     assert not os.path.exists(f"{other}.daskzarr")
 
 
-def test_collected_failures(place):
+@pytest.mark.parametrize("journal", [None, False])
+@pytest.mark.parametrize("mode", ["w-", "w"])
+def test_collected_failures(place, mode, journal):
+    if mode == "w":
+        to_zarr(dataset(shift=1), place)
     with pytest.raises(daskzarr.errors.WriteFailedError) as caught:
-        to_zarr(dataset(block=Block(5))[["a"]], place, failures="collect", journal=False)
+        to_zarr(dataset(block=Block(5))[["a"]], place, mode, failures="collect", journal=journal)
     assert len(caught.value.failures) == 7
+    if mode == "w":
+        xr.testing.assert_identical(open_zarr(place, chunks=None).load(), dataset(shift=1).compute())
 
 
 def test_what_replaces_a_dataset_is_noted_and_what_is_replaced_stays_noted_until_then(place):

@@ -27,22 +27,12 @@ from daskzarr.testing import RecordingStore
 from daskzarr.xarray import open_zarr, plan, to_zarr
 
 pytestmark = [
+    pytest.mark.usefixtures("one_after_the_other"),
     pytest.mark.filterwarnings("ignore:The data type .* does not have a Zarr V3 specification"),
     pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"),
     pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3"),
 ]
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
-
-
-@pytest.fixture(autouse=True)
-def scheduler():
-    with dask.config.set(scheduler="sync"):
-        yield
-
-
-@pytest.fixture
-def place(tmp_path):
-    return str(tmp_path / "a.zarr")
 
 
 def days(*names):
