@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 from daskzarr.errors import MetadataError
 
 _Read = TypeVar("_Read")
 _SHORT = 1000
+_MOST = 64
 
 
 def parse_object(text: bytes | bytearray | memoryview, name: str) -> dict[str, Any]:
@@ -33,15 +34,25 @@ def remembered(read: Callable[[Any], _Read]) -> Callable[[Any], _Read]:
     >>> remembered(tuple)([1, 2]) is remembered(tuple)([1, 2]), (again := remembered(tuple))([1, 2]) is again([1, 2])
     (False, True)
     """
-    known = lru_cache(maxsize=64)(lambda key: read(json.loads(key)))  # from a copy that only this one has
+    known: dict[str, _Read] = {}
 
     @wraps(read)
     def of(value: Any) -> _Read:
         try:
-            key = json.dumps(value)  # in which 0, 0.0 and false are not the same
+            key = repr(value)  # faster than JSON text; in it, too, 0, 0.0 and False are not the same
+            found = known.get(key)
+            if found is None and len(key) <= _SHORT:
+                value = json.loads(json.dumps(value))  # a copy that only this one has
         except (TypeError, ValueError, RecursionError):
             return read(value)
-        return known(key) if len(key) <= _SHORT else read(value)
+        if found is not None:
+            return found
+        found = read(value)
+        if len(key) <= _SHORT:
+            if len(known) >= _MOST:
+                known.clear()
+            known[key] = found
+        return found
 
     return of
 

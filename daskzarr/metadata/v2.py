@@ -48,7 +48,8 @@ def read_array(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> Ar
     Order F becomes a transpose, filters and compressor become codecs named ``numcodecs.<id>``, the byte order
     goes to the ``bytes`` codec, and ``_ARRAY_DIMENSIONS`` becomes dimension names.
     """
-    if missing := sorted(_MEMBERS - document.keys()):
+    if not document.keys() >= _MEMBERS:
+        missing = sorted(_MEMBERS - document.keys())
         raise MetadataError(f".zarray lacks {', '.join(missing)}", field=missing[0])
     _check_format(document)
     nczarr = _nczarr(document, attributes)

@@ -60,7 +60,8 @@ def read_node_type(document: Mapping[str, Any]) -> str:
 
 def read_array(document: Mapping[str, Any]) -> ArrayMetadata:
     """The model of an array document."""
-    if missing := sorted(_ARRAY - document.keys()):
+    if not document.keys() >= _ARRAY:
+        missing = sorted(_ARRAY - document.keys())
         raise MetadataError(f"the array's document lacks {', '.join(missing)}", field=missing[0])
     names = document.get("dimension_names")
     return ArrayMetadata(
