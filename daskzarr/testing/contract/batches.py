@@ -27,8 +27,8 @@ class Batches(Offer):
         assert all_bytes(store.get_many(("b",))) == [b"22"]
 
     def test_get_many_of_many(self, store: Store) -> None:
-        """A thousand keys in one request, of values of many sizes, every seventh missing."""
-        keys = [f"c/{i % 10}/{i}" for i in range(1000)]
+        """Many keys in one request, of values of many sizes, every seventh missing."""
+        keys = [f"c/{i % 10}/{i}" for i in range(self.many)]
         values = {key: distinct_bytes(i % 97, start=i * 100) for i, key in enumerate(keys) if i % 7}
         self.seed(store, values)
         assert all_bytes(store.get_many(keys)) == [values.get(key) for key in keys]

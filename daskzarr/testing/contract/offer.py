@@ -55,6 +55,7 @@ class Offer:
     protocols: ClassVar[tuple[type[Any], ...]] = PROTOCOLS
     without: ClassVar[tuple[type[Any], ...]] = ()
     big: ClassVar[int] = 32 * 2**20
+    many: ClassVar[int] = 1000
     secrets: Sequence[str] = ()
 
     @pytest.fixture

@@ -48,6 +48,8 @@ class StoreContract(
         ``(ListableStore, SurveyStore)`` here.
     big
         Size in bytes of the largest value tried. Default 32 MiB.
+    many
+        How many keys are asked for at once, at most. Default 1000; fewer are for a store where each takes long.
     secrets
         Texts that must not be seen anywhere: passwords and keys the store was opened with. A fixture may set it.
 
