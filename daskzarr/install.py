@@ -7,7 +7,6 @@ import math
 import sys
 import types
 import uuid
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from daskzarr.hierarchy import StoredArray, open_array
 from daskzarr.regions import check_array, region_blocks
 from daskzarr.stores import locate
 from daskzarr.synonyms import one_of
+from daskzarr.warning import warn
 
 _READS = frozenset(inspect.signature(read.from_zarr).parameters)
 _WRITES = frozenset(inspect.signature(write.to_zarr).parameters)
@@ -283,11 +283,10 @@ def _with_regular_blocks(arr: da.Array) -> da.Array:
     if all(len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0] for lengths in arr.chunks):
         return arr
     regular = tuple(map(max, arr.chunks))
-    warnings.warn(
+    warn(
         f"The array uses irregular chunk sizes, so it is rechunked to {regular}. To choose yourself, pass chunks=, or "
         "rechunk it so that all blocks along an axis, but for a shorter last one, have the same length",
         UserWarning,
-        stacklevel=3,
     )
     return arr.rechunk(regular)
 
@@ -304,12 +303,11 @@ def _warn_of_other_blocks(arr: da.Array, url: Any, region: Any) -> bool:
         block = lengths[axis][0]
         end = min(last, first // block * block + block)
         if first % size or (end % size and end < target.shape[axis]):
-            warnings.warn(
+            warn(
                 f"The input Dask array will be rechunked along axis {axis} where its blocks end within a stored object "
                 f"of {size} cells, and objects that it covers in part are read before they are written. No cell is "
                 "lost, but blocks and regions of whole objects are faster",
                 PerformanceWarning,
-                stacklevel=3,
             )
             return True
     return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from daskzarr.hierarchy import StoredArray, expect_array, open_array, read_node
 from daskzarr.metadata import ZarrFormat
 from daskzarr.stores import locate
 from daskzarr.synonyms import one_of
+from daskzarr.warning import warn
 
 _MANY_BLOCKS = 5_000
 _TINY_BLOCK = 2**20
@@ -214,9 +214,8 @@ def _warn_of_tiny_blocks(array: StoredArray, blocks: BlockGrid) -> None:
     better = auto_chunks(array)
     if math.prod(better) <= math.prod(stored):
         return
-    warnings.warn(
+    warn(
         f"{blocks.block_count} blocks of {nbytes / 2**10:.3g} KiB make as many tasks, each of which costs Dask more "
         f'than reading it; pass chunks="auto" (here chunks={better}) to read many stored chunks with one task',
         PerformanceWarning,
-        stacklevel=4,
     )

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +48,7 @@ from daskzarr.stores import ListableStore, Location, MappingStore, Traffic, wait
 from daskzarr.stores.local import LocalStore
 from daskzarr.stores.retries import persist
 from daskzarr.stores.traffic import AHEAD, REQUESTS
+from daskzarr.warning import warn
 from daskzarr.workers import Workers
 
 _PLAN = "plan.json"
@@ -306,10 +306,9 @@ def _warn_of_room(scratch: Location | None, plan: RechunkPlan) -> None:
         folder = os.path.dirname(folder)
     free = shutil.disk_usage(folder).free
     if free < plan.scratch:
-        warnings.warn(
+        warn(
             f"scratch needs up to {plan.scratch:,} bytes, and the disk of {folder} has {free:,}: give another scratch=",
             RuntimeWarning,
-            stacklevel=6,
         )
 
 

@@ -13,6 +13,7 @@ ROOT = Path(daskzarr.__file__).parent
 ROWS = [
     {
         "errors",
+        "warning",
         "synonyms",
         "checksum",
         "byte_range",
@@ -40,6 +41,7 @@ FACES = {"anndata": {"scipy"}, "intake": {"intake"}, "xarray": {"pandas", "xarra
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 ROW_0_ORDER = [
     "errors",
+    "warning",
     "synonyms",
     "checksum",
     "byte_range",

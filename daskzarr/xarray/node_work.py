@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from daskzarr.prepare import Prepared, WriteOptions, prepare_regions
 from daskzarr.prepare_new import prepare_fresh, prepare_metadata
 from daskzarr.regions import check_array, check_store
 from daskzarr.stores import Location
+from daskzarr.warning import warn
 from daskzarr.xarray.asked import Asked, UnknownNameError
 from daskzarr.xarray.cells import dask_array, in_reach, reads_array, scheduler_of
 from daskzarr.xarray.conventions import dimensions_of
@@ -260,7 +260,7 @@ class Node:
             "in mode 'a' overwrites it for all that is there"
         )
         if self.asked.overwrite_coords == "warn":
-            warnings.warn(f"{what}; mode='a-' leaves it as it is stored", UserWarning, stacklevel=6)
+            warn(f"{what}; mode='a-' leaves it as it is stored", UserWarning)
             return
         raise MetadataError(
             f"{what}; leave it as it is stored with mode='a-', or pass overwrite_coords=True",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from xarray.core.utils import FrozenDict
 from daskzarr.errors import MetadataError, NodeNotFoundError, raise_from
 from daskzarr.hierarchy import StoredArray, StoredGroup, open_group
 from daskzarr.metadata import ZarrFormat
+from daskzarr.warning import warn
 from daskzarr.xarray.conventions import dimensions_of, variable_of, without_netcdfs
 
 
@@ -106,11 +106,10 @@ def open_stored(
                 url=top.location.store.url,
                 field="consolidated",
             )
-        warnings.warn(
+        warn(
             "Failed to open Zarr store with consolidated metadata: there are none, so each document is asked for, and "
             "that may take long. daskzarr.consolidate() puts them in one place; consolidated=False is silent.",
             RuntimeWarning,
-            stacklevel=5,
         )
     found = top[path] if path else top
     if not isinstance(found, StoredGroup):
