@@ -12,7 +12,7 @@ def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of whoever called this package, be it by Dask or xarray.
 
     >>> import warnings
-    >>> with warnings.catch_warnings(record=True) as caught:
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
     ...     warn("look", UserWarning)
     >>> str(caught[0].message)
     'look'

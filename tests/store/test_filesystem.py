@@ -3,15 +3,18 @@
 import asyncio
 import base64
 import gzip
+import io
 import json
 import multiprocessing
 import os
 import pickle
 import socket
 import struct
+import tarfile
 import threading
 import time
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -877,3 +880,40 @@ def test_local_files_by_fsspec_are_those_of_the_local_store(tmp_path):
     files.set("a/c", b"1")
     assert store.list_dir("a") == (("b", "c"), ())
     assert Path(store.path("a/c")).read_bytes() == b"1"
+
+
+# Archives
+
+
+@pytest.fixture(params=["zip", "tar"])
+def archive(request, tmp_path):
+    """A store in an archive, where a file that is missing is a KeyError, as in fsspec before 2026."""
+    path = tmp_path / f"a.{request.param}"
+    if request.param == "zip":
+        with zipfile.ZipFile(path, "w") as opened:
+            opened.writestr("x/1", b"one")
+    else:
+        with tarfile.open(path, "w") as opened:
+            entry = tarfile.TarInfo("x/1")
+            entry.size = 3
+            opened.addfile(entry, io.BytesIO(b"one"))
+    store = open_store(f"{request.param}::{path}")
+    assert bytes(store.get("x/1")) == b"one"
+    return store
+
+
+def _raise_key_error(path, *args, **options):
+    raise KeyError(path)
+
+
+def test_a_file_that_an_archive_has_not_is_missing(archive, monkeypatch):
+    assert archive.get("x/2") is None
+    monkeypatch.setattr(archive.fs, "_open", _raise_key_error)
+    assert archive.get("x/2") is None
+    assert list(archive.get_many(["x/2", "y"])) == [None, None]
+
+
+def test_a_key_error_of_an_archive_is_no_missing_file(archive, monkeypatch):
+    monkeypatch.setattr(archive.fs, "_open", _raise_key_error)
+    with pytest.raises(KeyError):
+        archive.get("x/1")

@@ -72,6 +72,7 @@ def _asynchronous(
 
 FOLDER = "fsspec.implementations.dirfs.DirFileSystem"
 _OTHER = Kind(files.ask)
+_ARCHIVE = Kind(files.ask_archive)
 _OTHER_ON_LOOP = _asynchronous(coroutines.CatFile(suffixes=False))
 _KINDS = {
     "adlfs.spec.AzureBlobFileSystem": _asynchronous(
@@ -90,9 +91,11 @@ _KINDS = {
     "fsspec.implementations.sftp.SFTPFileSystem": Kind(
         sftp.ask, sftp.children, sftp.below, sftp.clear, waits=True, threads=4
     ),
+    "fsspec.implementations.tar.TarFileSystem": _ARCHIVE,
     "fsspec.implementations.webhdfs.WebHDFS": Kind(
         webhdfs.ask, webhdfs.children, webhdfs.below, webhdfs.clear, waits=True, apart=True
     ),
+    "fsspec.implementations.zip.ZipFileSystem": _ARCHIVE,
     "gcsfs.core.GCSFileSystem": _asynchronous(coroutines.CatFile(suffixes=True)),
     # What it keeps of connections to data servers is its parent's in a forked process, also if it is opened again.
     "hdfs_native.fsspec.BaseFileSystem": Kind(
