@@ -50,9 +50,11 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     MetadataError
         If the data types do not fit.
     """
-    _check_dtypes(name, known.decoded, variable)
+    _check_dtypes(name, known, variable)
     stored = known.decoded
-    variable = checked(variable, name, stored.encoding, known.array.dtype, new=False)
+    # Flags may be stored as small numbers, which hold more than is read of them.
+    dtype = stored.dtype if stored.dtype.kind == "b" else known.array.dtype
+    variable = checked(variable, name, stored.encoding, dtype, new=False)
     variable = uncut(variable, name, known.array.dtype, text=known.array.metadata.data_type.name == "string")
     variable = variable.copy(deep=False)
     # A dtype without its note that it is of times would have them decoded and encoded as numbers.
@@ -64,12 +66,14 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     return encoded
 
 
-def _check_dtypes(name: Hashable, stored: Variable, new: Variable) -> None:
+def _check_dtypes(name: Hashable, known: Known, new: Variable) -> None:
     """Text and bytes of fixed length are cut where they do not fit; numbers are neither times nor text."""
+    stored = known.decoded
     of_times = stored.dtype.kind in "mM"
     if of_times and new.dtype.kind not in (stored.dtype.kind, "O"):
         raise _mismatch(name, stored, new)
-    if stored.dtype.kind in "TUS" and new.dtype.kind in _NUMBERS:
+    is_text = stored.dtype.kind in "TUS" or known.array.dtype.hasobject
+    if is_text and new.dtype.kind in _NUMBERS:
         raise _mismatch(name, stored, new)
     easy = new.dtype.kind in _NUMBERS or new.dtype == object
     of_any_length = (new.dtype.kind in "UT" and stored.dtype.kind in "OT") or (

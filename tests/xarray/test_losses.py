@@ -1,6 +1,7 @@
 """What Dataset.to_zarr loses without a word is an error here, and the store stays as it was, or it is not lost."""
 
 import os
+import shutil
 import threading
 import warnings
 
@@ -181,6 +182,26 @@ def test_appended_cells_that_cannot_be_said(place, name, zarr_format):
         to_zarr(new, place, "a")
     assert files(place) == before
     xr.testing.assert_identical(by_us(place), seen)
+
+
+@pytest.mark.parametrize("chunks", [None, 1])
+@pytest.mark.parametrize("values", [[2, 1], [0.5, 1], [-1, 0]])
+@FORMATS
+def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks):
+    # As netCDF and xarray before 2026.9 have them.
+    numbers = xr.Dataset({"a": ("t", np.array([1, 0], "i1"), {"dtype": "bool"})})
+    numbers.to_zarr(place, zarr_format=zarr_format)
+    shutil.copytree(place, place + ".x")
+    new = xr.Dataset({"a": ("t", np.array(values))})
+    if chunks is not None:
+        new = new.chunk(t=chunks)
+    new.to_zarr(place + ".x", append_dim="t", safe_chunks=False)
+    assert xr.open_zarr(place + ".x").a.values[2:].tolist() != values
+    with pytest.raises(LossError):
+        to_zarr(new, place, append_dim="t", safe_chunks=False, journal=False)
+    assert by_us(place).a.values.tolist() == [True, False]
+    to_zarr(xr.Dataset({"a": ("t", np.array([1, 0, 1]))}), place, append_dim="t")
+    assert by_us(place).a.values.tolist() == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("name", [name for name, each in LOSSES.items() if each[1].dtype.kind != "O"])
