@@ -234,8 +234,8 @@ def node_path(component: str) -> str:
     """
     if not isinstance(component, str):
         raise MetadataError(f"the component {component!r} is no text", field="component")
-    if component.isidentifier():
-        return component  # most are, and groups have thousands
+    if type(component) is str and component.isidentifier():
+        return component  # most are, and groups have thousands; an Enum's text is not always what it is
     parts = [part for part in component.replace("\\", "/").split("/") if part]
     for part in parts:
         if set(part) == {"."}:

@@ -67,13 +67,17 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
 
 
 def _check_dtypes(name: Hashable, known: Known, new: Variable) -> None:
-    """Text and bytes of fixed length are cut where they do not fit; numbers are neither times nor text."""
+    """Text and bytes of fixed length are cut where they do not fit; numbers are neither times nor text.
+
+    Objects among flags may be anything, which would be read as true or false.
+    """
     stored = known.decoded
-    of_times = stored.dtype.kind in "mM"
-    if of_times and new.dtype.kind not in (stored.dtype.kind, "O"):
+    # cftime's are objects, and stored as numbers.
+    of_times = stored.dtype.kind in "mM" or (stored.dtype == object and known.array.dtype.kind in "iuf")
+    if of_times and new.dtype.kind not in (stored.dtype.kind.replace("O", "M"), "O"):
         raise _mismatch(name, stored, new)
-    is_text = stored.dtype.kind in "TUS" or known.array.dtype.hasobject
-    if is_text and new.dtype.kind in _NUMBERS:
+    is_text = stored.dtype.kind in "TUS" or known.array.metadata.data_type.name in ("string", "bytes")
+    if (is_text and new.dtype.kind in _NUMBERS) or (stored.dtype.kind == "b" and new.dtype == object):
         raise _mismatch(name, stored, new)
     easy = new.dtype.kind in _NUMBERS or new.dtype == object
     of_any_length = (new.dtype.kind in "UT" and stored.dtype.kind in "OT") or (

@@ -910,7 +910,7 @@ def test_a_file_that_an_archive_has_not_is_missing(archive, monkeypatch):
     assert archive.get("x/2") is None
     monkeypatch.setattr(archive.fs, "_open", _raise_key_error)
     assert archive.get("x/2") is None
-    assert list(archive.get_many(["x/2", "y"])) == [None, None]
+    assert list(archive.get_many(["x/2", "y", "x"])) == [None, None, None]
 
 
 def test_a_key_error_of_an_archive_is_no_missing_file(archive, monkeypatch):

@@ -184,6 +184,35 @@ def test_appended_cells_that_cannot_be_said(place, name, zarr_format):
     xr.testing.assert_identical(by_us(place), seen)
 
 
+@pytest.mark.parametrize("values", [[2, 1], ["no", "yes"], [True, None]])
+def test_objects_among_flags(place, values):
+    to_zarr(one(np.array([True, False])), place)
+    with pytest.raises(MetadataError, match="astype"):
+        to_zarr(one(np.array(values, object)), place, append_dim="t")
+    to_zarr(one(np.array([True, True])), place, append_dim="t")
+    assert by_us(place).a.values.tolist() == [True, False, True, True]
+
+
+def test_numbers_among_times_of_another_calendar(place):
+    dates = xr.date_range("2001-01-30", periods=2, calendar="noleap", use_cftime=True)
+    to_zarr(one(np.array(dates)), place)
+    with pytest.raises(MetadataError, match="astype"):
+        to_zarr(one(np.array([1, 2])), place, append_dim="t")
+    to_zarr(one(np.array(dates)), place, append_dim="t")
+    assert by_us(place).a.values.tolist() == [*dates, *dates]
+
+
+def test_numbers_among_objects_that_may_be_numbers(place):
+    json = {"id": "json2", "encoding": "utf-8"}
+    for name in ("a", "other"):
+        filters = [json] if name == "a" else None
+        kind = {"dtype": object if name == "a" else "i8", "filters": filters, "dimension_names": ["t"]}
+        array = daskzarr.create_array(place, name, shape=(2,), chunks=(2,), zarr_format=2, **kind)
+        daskzarr.to_zarr(da.from_array(np.array([1, 2], kind["dtype"]), chunks=2), array)
+    to_zarr(one(np.array([3, 4])), place, append_dim="t")
+    assert by_us(place).a.values.tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("chunks", [None, 1])
 @pytest.mark.parametrize("values", [[2, 1], [0.5, 1], [-1, 0]])
 @FORMATS

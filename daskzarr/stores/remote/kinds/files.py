@@ -36,11 +36,11 @@ def ask(fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
 
 
 def ask_archive(fs: Any, path: str, wanted: Sequence[ByteRange | None]) -> list[Answer]:
-    """The same of an archive: fsspec's said by a KeyError that there is no such file, until 2026."""
+    """The same of an archive: fsspec's said by a KeyError that there is no such file, and says otherwise of folders."""
     try:
         return ask(fs, path, wanted)
-    except KeyError as error:
-        if fs.exists(path):
+    except (KeyError, ValueError) as error:
+        if fs.isfile(path):
             raise
         raise FileNotFoundError(path) from error
 
