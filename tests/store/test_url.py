@@ -18,7 +18,6 @@ import pytest
 import zarr
 from fsspec.implementations.dirfs import DirFileSystem
 
-import daskzarr
 from daskzarr import (
     DaskZarrError,
     MetadataError,
@@ -358,8 +357,8 @@ def zarr_stores(tmp_path, name):
 def test_a_component_is_the_text_it_is_made_of(tmp_path):
     name = Enum("Name", {"HEAT": "heat"}, type=str)
     assert str(name.HEAT) != "heat"
-    daskzarr.create_array(tmp_path, name.HEAT, shape=(2,), chunks=(1,), dtype="i1")
-    assert daskzarr.open_array(tmp_path, "heat").shape == (2,)
+    create_array(tmp_path, name.HEAT, shape=(2,), chunks=(1,), dtype="i1")
+    assert open_array(tmp_path, "heat").shape == (2,)
 
 
 @pytest.mark.parametrize("kind", ["memory", "local", "fsspec memory", "fsspec local"])
