@@ -52,13 +52,16 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     """
     _check_dtypes(name, known, variable)
     stored = known.decoded
-    # Flags may be stored as small numbers, which hold more than is read of them.
-    dtype = stored.dtype if stored.dtype.kind == "b" else known.array.dtype
-    variable = checked(variable, name, stored.encoding, dtype, new=False)
-    variable = uncut(variable, name, known.array.dtype, text=known.array.metadata.data_type.name == "string")
+    encoding, dtype = dict(stored.encoding), known.array.dtype
+    if stored.dtype.kind == "b" and dtype.kind != "b":
+        # Flags are stored as numbers, which hold more than is read of them, be it only what stands for a missing one.
+        variable = checked(variable, name, {}, stored.dtype, new=False).astype(dtype)
+        encoding["dtype"] = dtype
+    variable = checked(variable, name, encoding, dtype, new=False)
+    variable = uncut(variable, name, dtype, text=known.array.metadata.data_type.name == "string")
     variable = variable.copy(deep=False)
     # A dtype without its note that it is of times would have them decoded and encoded as numbers.
-    variable.encoding = dict(stored.encoding)
+    variable.encoding = encoding
     encoded = encode(variable, name, zarr_format)
     check_meaning(encoded, known.plain.attrs, name, times=variable.dtype.kind in "mMO")
     stored_units = {key: known.plain.attrs[key] for key in ("units", "calendar", "dtype") if key in known.plain.attrs}

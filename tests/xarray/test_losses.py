@@ -214,11 +214,12 @@ def test_numbers_among_objects_that_may_be_numbers(place):
 
 
 @pytest.mark.parametrize("chunks", [None, 1])
-@pytest.mark.parametrize("values", [[2, 1], [0.5, 1], [-1, 0]])
+@pytest.mark.parametrize("values", [[2, 1], [0.5, 1], [-1, 0], [np.nan, 1]])
+@pytest.mark.parametrize("fill", [{}, {"_FillValue": np.int8(-1)}], ids=["", "with a fill value"])
 @FORMATS
-def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks):
+def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks, fill):
     # As netCDF and xarray before 2026.9 have them.
-    numbers = xr.Dataset({"a": ("t", np.array([1, 0], "i1"), {"dtype": "bool"})})
+    numbers = xr.Dataset({"a": ("t", np.array([1, 0], "i1"), {"dtype": "bool", **fill})})
     numbers.to_zarr(place, zarr_format=zarr_format)
     shutil.copytree(place, place + ".x")
     new = xr.Dataset({"a": ("t", np.array(values))})
@@ -230,7 +231,8 @@ def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks):
         to_zarr(new, place, append_dim="t", safe_chunks=False, journal=False)
     assert by_us(place).a.values.tolist() == [True, False]
     to_zarr(xr.Dataset({"a": ("t", np.array([1, 0, 1]))}), place, append_dim="t")
-    assert by_us(place).a.values.tolist() == [True, False, True, False, True]
+    to_zarr(xr.Dataset({"a": ("t", np.array([False, True]))}), place, append_dim="t")
+    assert by_us(place).a.values.tolist() == [True, False, True, False, True, False, True]
 
 
 @pytest.mark.parametrize("name", [name for name, each in LOSSES.items() if each[1].dtype.kind != "O"])
