@@ -1,5 +1,6 @@
 """What Dataset.to_zarr loses without a word is an error here, and the store stays as it was, or it is not lost."""
 
+import contextlib
 import os
 import shutil
 import threading
@@ -225,8 +226,9 @@ def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks, fi
     new = xr.Dataset({"a": ("t", np.array(values))})
     if chunks is not None:
         new = new.chunk(t=chunks)
-    new.to_zarr(place + ".x", append_dim="t", safe_chunks=False)
-    assert xr.open_zarr(place + ".x").a.values[2:].tolist() != values
+    with contextlib.suppress(TypeError):  # by older releases, with a fill value
+        new.to_zarr(place + ".x", append_dim="t", safe_chunks=False)
+        assert xr.open_zarr(place + ".x").a.values[2:].tolist() != values
     with pytest.raises(LossError):
         to_zarr(new, place, append_dim="t", safe_chunks=False, journal=False)
     assert by_us(place).a.values.tolist() == [True, False]
