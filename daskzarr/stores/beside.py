@@ -10,7 +10,7 @@ from daskzarr.stores.remote.beside_root import is_top
 from daskzarr.stores.remote.filesystem import FilesystemStore
 from daskzarr.stores.remote.objects import ObjectStore
 
-_ENDING = ".daskzarr"
+ENDING = ".daskzarr"
 
 
 def beside(location: Location) -> Location | None:
@@ -33,7 +33,7 @@ def beside(location: Location) -> Location | None:
     >>> beside(Location(LocalStore("/data/a.zarr"), "x"))
     Location(store=LocalStore(root='/data/a.zarr.daskzarr', sync=False), path='x')
     """
-    store = location.store.sibling(_ENDING) if isinstance(location.store, SiblingStore) else None
+    store = location.store.sibling(ENDING) if isinstance(location.store, SiblingStore) else None
     return None if store is None else Location(store, location.path)
 
 

@@ -12,10 +12,9 @@ from xarray import Dataset
 
 from daskzarr.errors import MetadataError, NodeNotFoundError
 from daskzarr.metadata import ZarrFormat
+from daskzarr.stores.beside import ENDING
 from daskzarr.xarray.engine import DaskzarrBackendEntrypoint
 from daskzarr.xarray.opening import normal_place
-
-_NOTES = ".daskzarr"  # what is beside a store, of its writes
 
 
 def open_zarr(
@@ -149,7 +148,7 @@ def glob(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str
     ['a.zarr', 'b.zarr']
     """
     filesystem, path = fsspec.url_to_fs(normal_place(url), **(storage_options or {}))
-    found = sorted(each for each in filesystem.glob(path) if not str(each).endswith(_NOTES))
+    found = sorted(each for each in filesystem.glob(path) if not str(each).endswith(ENDING))
     if not found:
         raise NodeNotFoundError("nothing is there that this pattern stands for", url=str(url))
     return [filesystem.unstrip_protocol(each) if "://" in url else str(each) for each in found]
