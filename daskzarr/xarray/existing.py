@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from xarray import Dataset, Variable, conventions
 
-from daskzarr.errors import AppendError, MetadataError
+from daskzarr.errors import AppendError, LossError, MetadataError
 from daskzarr.hierarchy import StoredArray
 from daskzarr.read import from_zarr
 from daskzarr.xarray.asked import Asked
@@ -55,6 +55,13 @@ def encoded_as(known: Known, name: Hashable, variable: Variable, zarr_format: An
     encoding, dtype = dict(stored.encoding), known.array.dtype
     if stored.dtype.kind == "b" and dtype.kind != "b":
         # Flags are stored as numbers, which hold more than is read of them, be it only what stands for a missing one.
+        if any(0 in np.ravel(encoding.get(key, ())) for key in ("_FillValue", "missing_value")):
+            raise LossError(
+                f"variable {name!r}: False is stored as what stands for a missing cell there, and would read as True; "
+                "store the flags in a new array",
+                node=str(name),
+                field="_FillValue",
+            )
         variable = checked(variable, name, {}, stored.dtype, new=False).astype(dtype)
         encoding["dtype"] = dtype
     variable = checked(variable, name, encoding, dtype, new=False)

@@ -237,6 +237,16 @@ def test_flags_that_are_stored_as_numbers(place, zarr_format, values, chunks, fi
     assert by_us(place).a.values.tolist() == [True, False, True, False, True, False, True]
 
 
+@pytest.mark.parametrize("mask", ["_FillValue", "missing_value"])
+def test_flags_whose_false_means_missing(mask):
+    numbers = xr.Dataset({"a": ("t", np.array([1, 0], "i1"), {"dtype": "bool", mask: np.int8(0)})})
+    to_zarr(numbers, store := {})
+    before = dict(store)
+    with pytest.raises(LossError, match="would read as True"):
+        to_zarr(xr.Dataset({"a": ("t", np.array([True, False]))}), store, append_dim="t")
+    assert store == before
+
+
 @pytest.mark.parametrize("name", [name for name, each in LOSSES.items() if each[1].dtype.kind != "O"])
 def test_appended_cells_of_dask_that_cannot_be_said(place, name):
     first, second, encoding = LOSSES[name]
